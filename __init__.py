@@ -1,0 +1,1 @@
+"""Self-supervised learning on medical images with MONAI bundles."""

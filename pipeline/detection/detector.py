@@ -1,0 +1,159 @@
+"""The vertebra detector as a user calls it: a sagittal view goes in, a named column comes out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from siamed.transforms.scale_percentile import slice_percentile_scale
+
+from .decode import DecodeSettings, SliceBody, decode_slices
+from .linking import LinkSettings, Track, choose_column, link_slices, missing_between
+from .naming import disc_level, name_levels
+from .vertebra import Column, Disc, Vertebra
+
+__all__ = ["VertebraDetector"]
+
+log = logging.getLogger(__name__)
+
+_MULTIPLE = 16  # the network halves its input four times
+_EDGE_MM = 2.0  # a corner this close to the edge of the scan may lie beyond it
+_PARTIAL_SHARE = 0.5
+
+
+class VertebraDetector:
+    """Find and name vertebral bodies in a sagittal view.
+
+    Args:
+        network: maps ``(B, 1, H, W)`` slices to ``(B, 19, H, W)``, in evaluation mode.
+        view_spacing_mm: in-plane spacing the network was trained at.
+        percentile: intensity scaling of its training.
+        device: where the network runs.
+        decode: thresholds of the decoder.
+        link: distances of the linker.
+        batch_size: slices at a time.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        view_spacing_mm: float,
+        percentile: float,
+        device: str | torch.device = "cpu",
+        decode: DecodeSettings | None = None,
+        link: LinkSettings | None = None,
+        batch_size: int = 4,
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.view_spacing_mm, self.percentile = float(view_spacing_mm), float(percentile)
+        self.decode, self.link = decode or DecodeSettings(), link or LinkSettings()
+        self.batch_size = batch_size
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: str | Path = "spine_mr_vertebra_detection", device: str | torch.device = "cpu"
+    ) -> VertebraDetector:
+        """Load network, weights and settings from a bundle (its name, or its folder)."""
+        from siamed.pipeline.bundles import bundle_hparams, load_network
+
+        hparams = bundle_hparams(bundle)
+        return cls(
+            load_network(bundle),
+            view_spacing_mm=hparams["view_spacing_mm"],
+            percentile=hparams["percentile"],
+            device=device,
+            decode=DecodeSettings(**hparams.get("decode", {})),
+            link=LinkSettings(**hparams.get("link", {})),
+        )
+
+    def __call__(self, image: torch.Tensor) -> Column:
+        """Detect and name.
+
+        Args:
+            image: MetaTensor ``(1, D, H, W)`` in orientation LIP with its voxel -> RAS+ mm affine.
+
+        Returns:
+            The column; empty, with a warning, where no vertebra is found.
+
+        Raises:
+            ValueError: if the image is not a ``(1, D, H, W)`` tensor with an affine.
+        """
+        affine = getattr(image, "affine", None)
+        if affine is None or image.ndim != 4 or image.shape[0] != 1:
+            raise ValueError(
+                f"image must be a MetaTensor (1, D, H, W) with an affine, got {type(image).__name__} "
+                f"of shape {tuple(image.shape)}"
+            )
+        matrix = np.asarray(affine, float)
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+        slices = self.detect_slices(image.as_subclass(torch.Tensor)[0], (spacing[1], spacing[2]))
+        tracks = link_slices(slices, (spacing[1], spacing[2]), float(spacing[0]), self.link)
+        return self._column(choose_column(tracks, self.link), matrix, spacing, image.shape[1:])
+
+    @torch.inference_mode()
+    def detect_slices(self, volume: torch.Tensor, pixel_mm: tuple[float, float]) -> list[list[SliceBody]]:
+        """Bodies of each slice of ``(D, H, W)``, corners as (row, column) in the volume's pixels."""
+        size = [max(_MULTIPLE, round(n * mm / self.view_spacing_mm)) for n, mm in zip(volume.shape[1:], pixel_mm, strict=True)]
+        found: list[list[SliceBody]] = []
+        for start in range(0, volume.shape[0], self.batch_size):
+            part = volume[start : start + self.batch_size, None].to(self.device, torch.float32)
+            view = functional.interpolate(part, size=size, mode="bilinear", align_corners=False, antialias=True)
+            view = slice_percentile_scale(view, self.percentile)
+            pad = [-n % _MULTIPLE for n in size]
+            maps = self.network(functional.pad(view, (0, pad[1], 0, pad[0])))[:, :, : size[0], : size[1]]
+            found += decode_slices(maps, self.decode)
+        scale = np.array(volume.shape[1:]) / np.array(size)
+        return [
+            [SliceBody((b.corners + 0.5) * scale - 0.5, b.score, b.sacral, b.partial) for b in bodies]
+            for bodies in found
+        ]
+
+    def _column(self, chain: list[Track], affine: np.ndarray, spacing: np.ndarray, shape: torch.Size) -> Column:
+        if not chain:
+            return Column((), (), ("No vertebra was found in this scan.",))
+        missing = [missing_between(a, b, self.link) for a, b in zip(chain[:-1], chain[1:], strict=True)]
+        guesses, warnings = name_levels([t.sacral for t in chain], missing)
+        extent = np.asarray(shape[1:]) * spacing[1:]
+        vertebrae = []
+        for track, guess in zip(chain, guesses, strict=True):
+            vertebrae.append(
+                Vertebra(
+                    level=guess.level,
+                    level_probability=guess.probability,
+                    score=track.score,
+                    partial=track.partial > _PARTIAL_SHARE or not _inside(track.quad, extent),
+                    slice_corners_mm={d: _to_mm(q, d, affine, spacing) for d, q in track.corners.items()},
+                    middle_slice=track.middle,
+                    flags=guess.flags,
+                )
+            )
+        discs = []
+        for i, number in enumerate(missing):
+            plates = np.vstack([chain[i].quad[2:], chain[i + 1].quad[:2]])
+            if number or not _inside(plates, extent) or not self._enough_seen(chain[i], extent):
+                continue
+            center = (vertebrae[i].corners_mm[2:].mean(0) + vertebrae[i + 1].corners_mm[:2].mean(0)) / 2
+            discs.append(Disc(i, i + 1, disc_level(vertebrae[i].level, vertebrae[i + 1].level), center))
+        return Column(tuple(vertebrae), tuple(discs), tuple(warnings))
+
+    @staticmethod
+    def _enough_seen(upper: Track, extent: np.ndarray) -> bool:
+        """A disc volume shows 40 % of each neighbour: that much of the upper one must lie inside the scan."""
+        lower = upper.quad[2:].mean(0)
+        needed = lower + 0.4 * (upper.quad[:2].mean(0) - lower)
+        return _inside(needed[None], extent)
+
+
+def _inside(points: np.ndarray, extent: np.ndarray) -> bool:
+    return bool(((points >= _EDGE_MM) & (points <= extent - _EDGE_MM)).all())
+
+
+def _to_mm(quad_mm: np.ndarray, index: int, affine: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    voxels = np.column_stack([np.full(4, float(index)), quad_mm / spacing[1:]])
+    return voxels @ affine[:3, :3].T + affine[:3, 3]

@@ -1,0 +1,134 @@
+"""Slices to train the vertebra detector on, from labelled spine volumes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import Dataset
+
+from siamed.transforms.vertebra_targets import PARTIAL, SACRAL, WHOLE
+from siamed.transforms.vertebral_bodies import BodyLabel, vertebral_bodies
+
+__all__ = ["RepeatedSlices", "labelled_volumes", "load_canonical", "slice_items"]
+
+log = logging.getLogger(__name__)
+
+_UNCERTAIN = -1
+_MIN_SHARE = 0.6  # of the body's typical area: a lateral sliver of a body is neither body nor background
+
+
+def load_canonical(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """A volume in LIP and its (slice, row, column) spacing in mm."""
+    image = nib.load(str(path))
+    wanted = nib.orientations.axcodes2ornt("LIP")
+    turn = nib.orientations.ornt_transform(nib.io_orientation(image.affine), wanted)
+    image = image.as_reoriented(turn)
+    return np.asarray(image.dataobj), np.asarray(image.header.get_zooms()[:3], float)
+
+
+def labelled_volumes(dataset_dir: str | Path, folders: Sequence[str], subjects: Iterable[int]) -> list[dict[str, Any]]:
+    """Image and label paths of some subjects.
+
+    Args:
+        dataset_dir: the folder that holds the subset's folders.
+        folders: folders of ``PPP_T2_SPACE_image.nii.gz`` and ``..._label.nii.gz`` files.
+        subjects: patient numbers.
+
+    Returns:
+        One dictionary a volume: subject, image, label.
+
+    Raises:
+        FileNotFoundError: if a folder holds no volume of these subjects.
+    """
+    wanted = {int(s) for s in subjects}
+    found = []
+    for folder in folders:
+        here = [
+            {"subject": int(p.name[:3]), "image": str(p), "label": str(p).replace("_image", "_label")}
+            for p in sorted((Path(dataset_dir) / folder).glob("*_image.nii.gz"))
+            if int(p.name[:3]) in wanted
+        ]
+        found += here
+    if not found:
+        raise FileNotFoundError(
+            f"dataset_dir holds no labelled volume of the subjects asked for in {list(folders)}: {dataset_dir}"
+        )
+    return found
+
+
+def _areas(body: BodyLabel) -> dict[int, float]:
+    return {d: abs(float(np.cross(c[2] - c[0], c[3] - c[1]))) / 2 for d, c in body.slice_corners.items()}
+
+
+def _kinds(bodies: list[BodyLabel], index: int) -> tuple[np.ndarray, np.ndarray]:
+    corners, kinds = [], []
+    for body in bodies:
+        if index not in body.slice_corners:
+            continue
+        area = _areas(body)
+        small = area[index] < _MIN_SHARE * float(np.median(list(area.values())))
+        kind = SACRAL if body.sacral else PARTIAL if body.partial else WHOLE
+        corners.append(body.slice_corners[index])
+        kinds.append(_UNCERTAIN if small else kind)
+    return np.array(corners, float).reshape(-1, 4, 2), np.array(kinds, int)
+
+
+def slice_items(volumes: Sequence[dict[str, Any]], every: int = 1) -> list[dict[str, Any]]:
+    """All labelled slices of some volumes as dictionaries for transforms.
+
+    Args:
+        volumes: of :func:`labelled_volumes`.
+        every: take every n-th slice.
+
+    Returns:
+        Items with image and label ``(1, H, W)`` tensors, corners ``(N, 4, 2)`` in pixels, kinds ``(N,)``,
+        spacing_mm (row, column), subject, slice.
+    """
+    items = []
+    for volume in volumes:
+        image, spacing = load_canonical(volume["image"])
+        label, _ = load_canonical(volume["label"])
+        bodies = vertebral_bodies(label, spacing)
+        for d in range(0, image.shape[0], every):
+            corners, kinds = _kinds(bodies, d)
+            if not len(kinds):
+                continue
+            items.append(
+                {
+                    "image": torch.from_numpy(image[d].astype(np.float32))[None],
+                    "label": torch.from_numpy(label[d].astype(np.float32))[None],
+                    "corners": corners,
+                    "kinds": kinds,
+                    "spacing_mm": (float(spacing[1]), float(spacing[2])),
+                    "subject": volume["subject"],
+                    "slice": d,
+                }
+            )
+    log.info("%d labelled slices from %d volumes", len(items), len(volumes))
+    return items
+
+
+class RepeatedSlices(Dataset):
+    """Each epoch sees a fixed number of slices, whatever the number of scans: an epoch is then a unit of work.
+
+    Args:
+        items: of :func:`slice_items`.
+        transform: applied to each item.
+        length: items an epoch; item ``i`` is slice ``(i * stride) % len(items)``, so every slice comes equally often.
+    """
+
+    def __init__(self, items: Sequence[dict[str, Any]], transform: Callable, length: int) -> None:
+        super().__init__(items, transform)
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def _transform(self, index: int) -> Any:
+        return super()._transform(int(np.random.randint(len(self.data))))

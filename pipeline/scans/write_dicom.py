@@ -167,9 +167,13 @@ def _check(
     volume: np.ndarray, affine: np.ndarray, modality: str, enhanced: bool, numbers: Sequence[int] | None
 ) -> None:
     if volume.ndim != 3 or 0 in volume.shape:
-        raise ValueError(f"volume must have shape (columns, rows, slices), none of them 0, got {volume.shape}")
+        raise ValueError(
+            f"volume must have shape (columns, rows, slices), none of them 0, got {volume.shape}"
+        )
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
-        raise ValueError(f"affine_ras must be a finite 4x4 matrix, got shape {affine.shape}: {affine.tolist()}")
+        raise ValueError(
+            f"affine_ras must be a finite 4x4 matrix, got shape {affine.shape}: {affine.tolist()}"
+        )
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if (spacing <= 0).any():
         raise ValueError(f"affine_ras must have spacings above 0 mm, got {spacing.tolist()}")
@@ -179,12 +183,16 @@ def _check(
     if modality not in _SOP_CLASSES or (enhanced and modality != "MR"):
         raise ValueError(f"modality must be MR, or CT where not enhanced, got {modality!r}")
     if numbers is not None and len(numbers) != volume.shape[2]:
-        raise ValueError(f"instance_numbers must have one number a slice ({volume.shape[2]}), got {len(numbers)}")
+        raise ValueError(
+            f"instance_numbers must have one number a slice ({volume.shape[2]}), got {len(numbers)}"
+        )
 
 
 def _stored_values(volume: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise ValueError(f"rescale_slope must be finite and not 0, intercept finite, got {slope} and {intercept}")
+        raise ValueError(
+            f"rescale_slope must be finite and not 0, intercept finite, got {slope} and {intercept}"
+        )
     if not np.isfinite(volume).all():
         raise ValueError("volume must be finite, got NaN or infinity")
     stored = np.round((volume.astype(np.float64) - intercept) / slope)
@@ -193,7 +201,9 @@ def _stored_values(volume: np.ndarray, slope: float, intercept: float) -> np.nda
         return stored.astype(np.uint16)
     if low >= -32768 and high <= 32767:
         return stored.astype(np.int16)
-    raise ValueError(f"volume must fit 16-bit integers after rescaling, got stored values from {low} to {high}")
+    raise ValueError(
+        f"volume must fit 16-bit integers after rescaling, got stored values from {low} to {high}"
+    )
 
 
 def _patient_and_study(ds: Dataset, patient_id: str, name: str, description: str, study_uid: str) -> None:

@@ -1,0 +1,113 @@
+"""Read MetaImage (.mha, .mhd) and NRRD (.nrrd, .nhdr) with ITK; ITK's LPS world is turned into RAS+."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from siamed.pipeline.errors import CaseError
+from siamed.pipeline.scans.identity import file_stem, subject_from_file
+from siamed.pipeline.scans.nifti import content_digest
+from siamed.pipeline.scans.sequence import is_localizer_name, name_sequence
+from siamed.pipeline.scans.volume import Volume
+
+ITK_ENDINGS = (".mha", ".mhd", ".nrrd", ".nhdr")
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_HEADER_BYTES = 16384
+# ITK fills in what a header leaves out (identity, 1 mm, 0), so the header itself is asked.
+_META_GEOMETRY = {
+    "TransformMatrix": r"^(TransformMatrix|Rotation|Orientation)\s*=",
+    "Offset": r"^(Offset|Position|Origin)\s*=",
+    "ElementSpacing": r"^ElementSpacing\s*=",
+}
+_NRRD_GEOMETRY = {
+    "space": r"^space( dimension)?:",
+    "space directions": r"^space directions:",
+    "space origin": r"^space origin:",
+}
+
+
+def read_itk(path: Path) -> Volume:
+    """Read one MetaImage or NRRD file.
+
+    Raises:
+        CaseError: code ``unreadable-file``, ``no-affine``, ``color`` or ``4-d``.
+    """
+    _check_geometry(path)
+    import itk
+
+    try:
+        image = itk.imread(str(path))
+    except Exception as error:  # ITK raises RuntimeError, KeyError and its own for broken or odd files
+        raise CaseError(
+            "unreadable-file",
+            f"the file cannot be read ({type(error).__name__}): truncated, damaged or of unknown type",
+            path=path,
+            hint="Copy the file again from its source, or convert the scan to NIfTI.",
+        ) from error
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise CaseError(
+            "color",
+            f"each voxel has {image.GetNumberOfComponentsPerPixel()} values (a color or vector image)",
+            path=path,
+            hint="Give the original gray-scale scan.",
+        )
+    array = np.asarray(itk.array_view_from_image(image), dtype=np.float32).T  # ITK's arrays are (k, j, i)
+    dimension = image.GetImageDimension()
+    notes: list[str] = []
+    if dimension > 3 and array.shape[3] > 1:
+        raise CaseError(
+            "4-d",
+            f"the file has shape {array.shape}, more than one volume",
+            path=path,
+            hint="Save one volume (echo, time point, direction) as a file of its own.",
+        )
+    if dimension < 3:
+        raise CaseError(
+            "no-affine",
+            f"the file has {dimension} axes, which do not say where the picture lies in the patient",
+            path=path,
+            hint="Give the scan as a volume, or its DICOM files.",
+        )
+    array = np.array(array.reshape(array.shape[:3]))  # a copy: the view dies with the ITK image
+    direction = itk.array_from_matrix(image.GetDirection())[:3, :3]
+    spacing = np.array(image.GetSpacing())[:3]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * spacing
+    affine[:3, 3] = np.array(image.GetOrigin())[:3]
+    affine = _RAS_FROM_LPS @ affine
+    stem = file_stem(path)
+    return Volume(
+        array=array,
+        affine=affine,
+        sequence=name_sequence(stem),
+        subject=f"file:{subject_from_file(path)}",
+        identity="voxels:" + content_digest(array, affine),
+        localizer=is_localizer_name(stem),
+        notes=notes,
+    )
+
+
+def _check_geometry(path: Path) -> None:
+    with open(path, "rb") as file:
+        text = file.read(_HEADER_BYTES).decode("latin-1")
+    nrrd = path.name.lower().endswith((".nrrd", ".nhdr"))
+    if nrrd != text.startswith("NRRD") or not nrrd and "ElementDataFile" not in text:
+        raise CaseError(
+            "unreadable-file",
+            f"the file does not start with {'an NRRD' if nrrd else 'a MetaImage'} header",
+            path=path,
+            hint="Copy the file again from its source.",
+        )
+    header = re.split(r"\r?\n\r?\n" if nrrd else r"^ElementDataFile", text, maxsplit=1, flags=re.M)[0]
+    rules = _NRRD_GEOMETRY if nrrd else _META_GEOMETRY
+    missing = [name for name, rule in rules.items() if not re.search(rule, header, flags=re.M | re.I)]
+    if missing:
+        raise CaseError(
+            "no-affine",
+            f"the header has no {', '.join(missing)}: where the scan lies in the patient is not known",
+            path=path,
+            hint="Convert the scan again from its DICOM files.",
+        )

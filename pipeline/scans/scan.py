@@ -1,0 +1,190 @@
+"""Read one scan, whatever its format: voxels in file order, an affine to RAS+ mm, ids that name nobody."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siamed.pipeline.errors import CaseError
+from siamed.pipeline.scans.discover import Case, Found, check_exists, inspect_files, is_volume_file, walk
+from siamed.pipeline.scans.identity import keyed_id
+from siamed.pipeline.scans.volume import Volume, check_volume, spacing_of
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One volume as its file holds it.
+
+    Args:
+        scan_id: keyed hash; the same scan has the same id wherever its files lie.
+        subject_id: keyed hash of the Patient ID, or of what a file's name says.
+        sequence: "T2", "T1", "T2_SPACE", ... or "unknown".
+        image: MetaTensor (1, I, J, K) float32 with its affine (voxel to RAS+ mm).
+        spacing_mm: distance between neighbors along I, J, K.
+        orientation: where I, J, K grow, nearest axes, for example "PIL" for sagittal slices.
+        modality: "MR", "CT", ... or "unknown" for formats that do not say.
+        source: the file, or the folder that held the series.
+        notes: what was chosen and what is unusual, for the user to read.
+        localizer: the file calls itself a localizer.
+    """
+
+    scan_id: str
+    subject_id: str
+    sequence: str
+    image: MetaTensor = field(repr=False)
+    spacing_mm: tuple[float, float, float]
+    orientation: str
+    modality: str
+    source: Path = field(repr=False)
+    notes: tuple[str, ...] = ()
+    localizer: bool = False
+
+
+def read_scan(path: str | Path | Case, series: int | str | None = None) -> Scan:
+    """Read one scan from a file, a series folder or a study folder.
+
+    Of a study with several series the sagittal T2 is taken, or the one that ``series`` names; ``notes`` say
+    which and why. Nothing is resampled, reordered beyond the positions of its slices, padded or clipped.
+
+    Args:
+        path: file or folder, or a case from :func:`~siamed.pipeline.scans.find_cases`.
+        series: series number, SeriesInstanceUID or description; for DICOM only.
+
+    Returns:
+        The scan; DICOM index axes are (column, row, slice), other formats keep their own.
+
+    Raises:
+        CaseError: what is wrong with the data, in one of the codes listed in ``docs/decisions/0014``.
+    """
+    case_id = path.case_id if isinstance(path, Case) else None
+    place = path.path if isinstance(path, Case) else Path(path)
+    try:
+        check_exists(place)
+        if place.is_file() and is_volume_file(place):
+            source, notes = place, ()
+            volume = _read_file(place)
+        else:
+            source, volume, notes = _read_dicom(place, _files(path), series)
+        return _scan(volume, source, notes)
+    except CaseError as error:
+        raise CaseError(
+            error.code,
+            error.message,
+            path=error.path or place,
+            case_id=case_id or error.case_id,
+            hint=error.hint,
+        ) from error
+
+
+def _files(path: str | Path | Case) -> list[Path]:
+    if isinstance(path, Case) and path.files:
+        return list(path.files)
+    place = path.path if isinstance(path, Case) else Path(path)
+    if place.is_file() and place.name.upper() == "DICOMDIR":
+        place = place.parent
+    return [place] if place.is_file() else walk(place)
+
+
+def _read_file(path: Path) -> Volume:
+    from siamed.pipeline.scans.itk_formats import ITK_ENDINGS, read_itk
+    from siamed.pipeline.scans.nifti import read_nifti
+
+    return read_itk(path) if path.name.lower().endswith(ITK_ENDINGS) else read_nifti(path)
+
+
+def _read_dicom(
+    place: Path, files: list[Path], wanted: int | str | None
+) -> tuple[Path, Volume, tuple[str, ...]]:
+    from siamed.pipeline.scans.dicom import group_series, group_studies, read_series
+    from siamed.pipeline.scans.select import choose_series
+
+    found = inspect_files(files)
+    if not found.headers:
+        return _without_dicom(place, files, found)
+    if found.volumes:
+        raise CaseError(
+            "several-scans",
+            f"the folder holds {len(found.headers)} DICOM files and {len(found.volumes)} of other formats",
+            hint="Give one of them.",
+        )
+    studies = group_studies(found.headers)
+    if len(studies) > 1:
+        raise CaseError(
+            "several-studies",
+            f"the folder holds {len(studies)} studies",
+            hint="Give the folder of one study, or use a command that takes a folder of studies.",
+        )
+    chosen, notes = choose_series(group_series(found.headers), wanted)
+    folders = {file.path.parent for file in chosen.files}
+    for error in found.broken:
+        if error.path is not None and error.path.parent in folders:
+            raise CaseError(
+                error.code,
+                f"{error.message}; it lies beside the slices of {chosen.name} and may be one of them",
+                path=error.path,
+                hint=error.hint,
+            )
+    if found.broken:
+        notes += (f"{len(found.broken)} unreadable files in other folders of the study were passed over",)
+    if place.is_file() and len(chosen.frames) == 1:
+        notes += ("one file was given, one slice; give its folder for the whole series",)
+    source = place if place.is_file() or len(folders) > 1 else next(iter(folders))
+    return source, read_series(chosen), notes
+
+
+def _without_dicom(place: Path, files: list[Path], found: Found) -> tuple[Path, Volume, tuple[str, ...]]:
+    """Read a folder's only image file, or say why there is nothing to read."""
+    if found.broken:
+        raise found.broken[0]
+    if len(found.volumes) == 1:
+        return found.volumes[0], _read_file(found.volumes[0]), ()
+    if found.volumes:
+        raise CaseError(
+            "several-scans",
+            f"the folder holds {len(found.volumes)} image files",
+            hint="Give one of the files.",
+        )
+    if place.is_file():
+        raise CaseError(
+            "unsupported-format",
+            "the file is not an image in DICOM, NIfTI, MetaImage or NRRD",
+            hint="Give a scan in one of these formats; NIfTI, MetaImage and NRRD are known by their endings.",
+        )
+    raise CaseError(
+        "no-images",
+        f"the folder holds no images ({len(files)} files, none of them DICOM, NIfTI, MetaImage or NRRD)",
+        hint="Give a file or folder with a scan.",
+    )
+
+
+def _scan(volume: Volume, source: Path, notes: tuple[str, ...]) -> Scan:
+    check_volume(volume.array, volume.affine)
+    import nibabel
+    import torch
+    from monai.data import MetaTensor
+
+    spacing = spacing_of(volume.affine)
+    image = MetaTensor(torch.from_numpy(volume.array)[None], affine=torch.from_numpy(volume.affine))
+    scan = Scan(
+        scan_id=keyed_id("scan", volume.identity),
+        subject_id=keyed_id("sub", volume.subject),
+        sequence=volume.sequence,
+        image=image,
+        spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        orientation="".join(nibabel.aff2axcodes(volume.affine)),
+        modality=volume.modality,
+        source=source,
+        notes=(*notes, *volume.notes),
+        localizer=volume.localizer,
+    )
+    logger.debug(
+        "read %s: %s, %s voxels, %s", scan.scan_id, scan.sequence, volume.array.shape, scan.orientation
+    )
+    return scan

@@ -1,4 +1,4 @@
-"""What all tests share: where the development data is, and no tracking server, cache or display of the person who runs them."""
+"""What all tests share: where the development data is, and nothing of the shell that runs them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Before any test module imports them: figures need no display, a model hub is never asked, and a tracking server that the shell names
-# would win over the stores that tests make.
+# Before any test module imports them: figures need no display, a model hub is never asked, and a tracking
+# server that the shell names would win over the stores that tests make.
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MONAI_EVAL_EXPR"):

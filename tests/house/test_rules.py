@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from house import rules
+from house.tree import report
 
 RECORD = """# 0001 Title
 
@@ -55,7 +57,7 @@ CLEAN = {
     "py.typed": "",
     "transforms/__init__.py": '"""Room."""\n',
     "transforms/py.typed": "",
-    "transforms/crop.py": '"""Crop [smith2020net, Eq. 1]."""\nimport torch\nfrom siamed.transforms import geometry\n',
+    "transforms/crop.py": '"""Crop [smith2020net, Eq. 1]."""\nfrom siamed.transforms import geometry\n',
     "networks/__init__.py": '"""Room."""\n',
     "networks/py.typed": "",
     "networks/vggm.py": '"""VGG-M."""\nfrom . import blocks\n',
@@ -63,7 +65,7 @@ CLEAN = {
     "pipeline/py.typed": "",
     "pipeline/tracking.py": '"""Runs."""\nimport mlflow\n',
     "pipeline/cli.py": '"""Console."""\nprint("hello")\n',
-    "pipeline/scans/__init__.py": '"""Scans."""\nfrom pydicom import dcmread\nfrom siamed import networks, transforms\n',
+    "pipeline/scans/__init__.py": '"""Scans."""\nimport pydicom\nfrom siamed import networks, transforms\n',
     "bundles/__init__.py": '"""Room."""\n',
     "bundles/py.typed": "",
     "bundles/spine/LICENSE": "text",
@@ -77,56 +79,97 @@ CLEAN = {
     "docs/data.md": "# Data sets\n\n## spider\n\nText.\n",
     "docs/decisions/0001-title.md": RECORD,
 }
+VGGM = "networks/vggm.py"
+CROP = "transforms/crop.py"
+CLI = "pipeline/cli.py"
+TEST = "tests/test_crop.py"
+TRAIN_YAML = "bundles/spine/configs/train.yaml"
+RECORD_MD = "docs/decisions/0001-title.md"
 # Rule, file to write, its text ("+": appended), and a word of the breach expected.
 PLANTED = [
-    ("room_directions", "transforms/crop.py", "+from siamed.networks import vggm\n", "transforms imports networks"),
-    ("room_directions", "transforms/crop.py", "+import siamed.pipeline.scans as s\n", "transforms imports pipeline"),
-    ("room_directions", "networks/vggm.py", "+from siamed import transforms\n", "networks imports transforms"),
-    ("room_directions", "networks/vggm.py", "+from ..pipeline import cli\n", "networks imports pipeline"),
-    ("room_directions", "networks/vggm.py", "+def f():\n    from .. import transforms\n", "networks imports transforms"),
-    ("room_directions", "networks/vggm.py", "+importlib.import_module('siamed.pipeline.cli')\n", "networks imports pipeline"),
-    ("bare_room_imports", "pipeline/cli.py", "+import transforms\n", "bare import of transforms"),
-    ("bare_room_imports", "pipeline/cli.py", "+import networks.vggm\n", "bare import of networks.vggm"),
-    ("bare_room_imports", "tests/test_crop.py", "+from pipeline import cli\n", "bare import of pipeline.cli"),
-    ("bare_room_imports", "benchmarks/speed.py", "from bundles import spine\n", "bare import of bundles.spine"),
-    ("star_imports", "transforms/crop.py", "+from numpy import *\n", "import * from numpy"),
-    ("strayed_dependencies", "pipeline/cli.py", "+from mlflow.tracking import MlflowClient\n", "mlflow is imported outside"),
-    ("strayed_dependencies", "pipeline/cli.py", "+import pydicom\n", "pydicom is imported outside"),
-    ("strayed_dependencies", "pipeline/tracking.py", "+import highdicom.sr\n", "highdicom is imported outside"),
-    ("strayed_dependencies", "pipeline/cli.py", "+mlflow, _ = optional_import('mlflow')\n", "mlflow is imported outside"),
+    ("room_directions", CROP, "+from siamed.networks import vggm\n", "transforms imports networks"),
+    ("room_directions", CROP, "+import siamed.pipeline.scans as s\n", "transforms imports pipeline"),
+    ("room_directions", VGGM, "+from siamed import transforms\n", "networks imports transforms"),
+    ("room_directions", VGGM, "+from ..pipeline import cli\n", "networks imports pipeline"),
+    ("room_directions", VGGM, "+def f():\n    from .. import transforms\n", "networks imports transforms"),
+    (
+        "room_directions",
+        VGGM,
+        "+importlib.import_module('siamed.pipeline.cli')\n",
+        "networks imports pipeline",
+    ),
+    ("bare_room_imports", CLI, "+import transforms\n", "bare import of transforms"),
+    ("bare_room_imports", CLI, "+import networks.vggm\n", "bare import of networks.vggm"),
+    ("bare_room_imports", TEST, "+from pipeline import cli\n", "bare import of pipeline.cli"),
+    (
+        "bare_room_imports",
+        "benchmarks/speed.py",
+        "from bundles import spine\n",
+        "bare import of bundles.spine",
+    ),
+    ("star_imports", CROP, "+from numpy import *\n", "import * from numpy"),
+    (
+        "strayed_dependencies",
+        CLI,
+        "+from mlflow.tracking import MlflowClient\n",
+        "mlflow is imported outside",
+    ),
+    ("strayed_dependencies", CLI, "+import pydicom\n", "pydicom is imported outside"),
+    (
+        "strayed_dependencies",
+        "pipeline/tracking.py",
+        "+import highdicom.sr\n",
+        "highdicom is imported outside",
+    ),
+    ("strayed_dependencies", CLI, "+mlflow, _ = optional_import('mlflow')\n", "mlflow is imported outside"),
     ("utils_modules", "transforms/utils.py", '"""All sorts."""\n', "a utils module"),
     ("utils_modules", "pipeline/utils/__init__.py", '"""All sorts."""\n', "a utils module"),
     ("bundle_code", "bundles/spine/scripts/net.py", '"""Code."""\n', "Python inside a bundle"),
-    ("prints", "networks/vggm.py", "+print('shape')\n", "use logging"),
-    ("asserts", "networks/vggm.py", "+assert 1 == 1\n", "assert in library code"),
-    ("missing_docstrings", "networks/vggm.py", "+class VGGM:\n    pass\n", "VGGM has no docstring"),
+    ("prints", VGGM, "+print('shape')\n", "use logging"),
+    ("asserts", VGGM, "+assert 1 == 1\n", "assert in library code"),
+    ("missing_docstrings", VGGM, "+class VGGM:\n    pass\n", "VGGM has no docstring"),
     ("missing_docstrings", "pipeline/scans/read.py", "x = 1\n", "the module has no docstring"),
-    ("raises_without_match", "tests/test_crop.py", "+with pytest.raises(ValueError):\n    pass\n", "without match="),
-    ("unlisted_packages", "networks/losses/__init__.py", '"""Losses."""\n', "siamed.networks.losses has an __init__.py"),
+    ("raises_without_match", TEST, "+with pytest.raises(ValueError):\n    pass\n", "without match="),
+    (
+        "unlisted_packages",
+        "networks/losses/__init__.py",
+        '"""Losses."""\n',
+        "siamed.networks.losses has an __init__.py",
+    ),
     ("unlisted_packages", "networks/losses/margin.py", '"""Loss."""\n', "its folder has no __init__.py"),
-    ("unlisted_packages", "setup.cfg", SETUP.replace("bundles\n", "bundles\n    siamed.extra\n"), "siamed.extra is listed"),
+    (
+        "unlisted_packages",
+        "setup.cfg",
+        SETUP.replace("bundles\n", "bundles\n    siamed.extra\n"),
+        "siamed.extra is listed",
+    ),
     ("unpackaged_data", "bundles/spine/large_files.yml", "x: 1\n", "no package_data pattern"),
-    ("unpackaged_data", "pipeline/scans/names.json", "{}", "no package_data pattern of siamed.pipeline.scans"),
+    (
+        "unpackaged_data",
+        "pipeline/scans/names.json",
+        "{}",
+        "no package_data pattern of siamed.pipeline.scans",
+    ),
     ("open_pins", "requirements.lock", "+numpy>=2\n", "numpy>=2"),
     ("open_pins", "requirements.lock", "+--extra-index-url https://example.org/simple\n", "not an exact pin"),
     ("open_pins", "requirements.lock", "+siamed @ file:///somewhere\n", "not an exact pin"),
-    ("uncited_numbers", "bundles/spine/configs/train.yaml", TRAIN.replace("  # [smith2020net, Sec. 3]", ""), "0 citation tags"),
-    ("uncited_numbers", "bundles/spine/configs/train.yaml", TRAIN.replace("smith2020net", "smith2021net"), "references.bib"),
-    ("uncited_numbers", "bundles/spine/configs/train.yaml", TRAIN.replace(", Sec. 3", ""), "is no citation"),
-    ("uncited_numbers", "bundles/spine/configs/train.yaml", TRAIN.replace("D-0001", "D-0002"), "docs/decisions/"),
-    ("uncited_numbers", "bundles/spine/configs/train.yaml", TRAIN.replace("data spider", "data kits"), "docs/data.md"),
-    ("uncited_numbers", "bundles/spine/configs/train.yaml", TRAIN.replace("[D-0001]", "[D-0001] [data spider]"), "2 citation tags"),
-    ("uncited_numbers", "bundles/spine/configs/train.yaml", TRAIN.replace("sgd", "1e-4"), "0 citation tags"),
-    ("dangling_citations", "networks/vggm.py", '+"""As [jones1999art, Fig. 2]."""\n', "[jones1999art, Fig. 2]"),
+    ("uncited_numbers", TRAIN_YAML, TRAIN.replace("  # [smith2020net, Sec. 3]", ""), "0 citation tags"),
+    ("uncited_numbers", TRAIN_YAML, TRAIN.replace("smith2020net", "smith2021net"), "references.bib"),
+    ("uncited_numbers", TRAIN_YAML, TRAIN.replace(", Sec. 3", ""), "is no citation"),
+    ("uncited_numbers", TRAIN_YAML, TRAIN.replace("D-0001", "D-0002"), "docs/decisions/"),
+    ("uncited_numbers", TRAIN_YAML, TRAIN.replace("data spider", "data kits"), "docs/data.md"),
+    ("uncited_numbers", TRAIN_YAML, TRAIN.replace("[D-0001]", "[D-0001] [data spider]"), "2 citation tags"),
+    ("uncited_numbers", TRAIN_YAML, TRAIN.replace("sgd", "1e-4"), "0 citation tags"),
+    ("dangling_citations", VGGM, '+"""As [jones1999art, Fig. 2]."""\n', "[jones1999art, Fig. 2]"),
     ("dangling_citations", "docs/data.md", "+As chosen in [D-0042].\n", "[D-0042]"),
-    ("incomplete_decisions", "docs/decisions/0001-title.md", RECORD.replace("## Options", "## Ways"), "sections"),
-    ("incomplete_decisions", "docs/decisions/0001-title.md", RECORD.replace("\nc\n", ""), "section Choice is empty"),
+    ("incomplete_decisions", RECORD_MD, RECORD.replace("## Options", "## Ways"), "sections"),
+    ("incomplete_decisions", RECORD_MD, RECORD.replace("\nc\n", ""), "section Choice is empty"),
     ("incomplete_decisions", "docs/decisions/0001-other.md", RECORD, "shares its number"),
     ("incomplete_decisions", "docs/decisions/Two.md", RECORD, "NNNN-title.md"),
     ("machine_paths", "docs/data.md", "+See /" + "work/shared/data.\n", "a machine's path"),
-    ("machine_paths", "pipeline/cli.py", "+OUT = '/" + "tmp/out'\n", "a machine's path"),
-    ("machine_paths", "pipeline/cli.py", "+HOME = '/" + "home/ann/scans'\n", "a machine's path"),
-]  # fmt: skip
+    ("machine_paths", CLI, "+OUT = '/" + "tmp/out'\n", "a machine's path"),
+    ("machine_paths", CLI, "+HOME = '/" + "home/ann/scans'\n", "a machine's path"),
+]
 
 
 def plant(root: Path, files: dict[str, str]) -> None:
@@ -148,10 +191,12 @@ def test_a_clean_tree_keeps_every_rule(tree: Path, rule) -> None:
 
 
 @pytest.mark.parametrize(("rule", "name", "text", "expected"), PLANTED)
-def test_a_planted_breach_is_seen_by_its_rule(tree: Path, rule: str, name: str, text: str, expected: str) -> None:
+def test_a_planted_breach_is_seen_by_its_rule(
+    tree: Path, rule: str, name: str, text: str, expected: str
+) -> None:
     plant(tree, {name: text})
     breaches = getattr(rules, rule)(tree)
-    assert len(breaches) == 1, rules.report(breaches)
+    assert len(breaches) == 1, report(breaches)
     assert expected in str(breaches[0])
 
 

@@ -6,7 +6,20 @@ import json
 import subprocess
 import sys
 
-HEAVY = ("torch", "monai", "mlflow", "numpy", "pandas", "matplotlib", "itk", "pydicom", "sklearn", "skimage", "scipy", "onnx")
+HEAVY = (
+    "torch",
+    "monai",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "itk",
+    "pydicom",
+    "sklearn",
+    "skimage",
+    "scipy",
+    "onnx",
+)
 SCRIPT = f"""
 import json, sys
 from siamed.pipeline.cli import main
@@ -21,7 +34,9 @@ print(json.dumps({{"code": code, "heavy": sorted(set({HEAVY!r}) & set(sys.module
 
 
 def test_help_answers_without_loading_a_heavy_library() -> None:
-    ran = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     *shown, answer = ran.stdout.strip().splitlines()
     assert json.loads(answer) == {"code": 0, "heavy": []}

@@ -30,7 +30,7 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 	fi
 	@echo "Installing torch (the largest download)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off $(PIP_ARGS) "$$(grep -m 1 '^torch==' requirements.lock)"
-	@echo "Installing the other $$(grep -c '==' requirements.lock) pinned packages: some minutes on the first run"
+	@echo "Installing the other pinned packages (about 150): some minutes on the first run"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off $(PIP_ARGS) -r requirements.lock
 	@echo "Installing siamed from this folder"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import configparser
 import re
+import sys
 from pathlib import Path
 
-from house.tree import PACKAGE, ROOMS, Breach, project_files, python_files, within
+from packaging.requirements import Requirement
+
+from house.tree import PACKAGE, ROOMS, Breach, all_imports, project_files, python_files, within
+
+# Where a distribution's name is not that of its module.
+DISTRIBUTIONS = {
+    "ignite": "pytorch-ignite",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 
 
 def _setup(root: Path) -> configparser.ConfigParser:
@@ -64,6 +75,44 @@ def missing_type_markers(root: Path) -> list[Breach]:
     """`py.typed` in the root and each room tells type checkers to read the annotations."""
     folders = [folder for folder in ("", *ROOMS) if not (root / folder / "py.typed").is_file()]
     return [Breach(f"{folder}/py.typed".lstrip("/"), 0, "missing") for folder in folders]
+
+
+def undeclared_dependencies(root: Path) -> list[Breach]:
+    """What the library imports stands in setup.cfg, or an installation works by luck."""
+    declared = {requirement.name for requirement in _requirements(root, extras=False)}
+    return sorted(
+        {
+            Breach(path, item.line, f"{module} comes from a distribution that setup.cfg does not name")
+            for path, item in all_imports(root, ["", *ROOMS])
+            for module in [item.name.split(".")[0]]
+            if module not in sys.stdlib_module_names and module not in (PACKAGE, *ROOMS)
+            if DISTRIBUTIONS.get(module, module.replace("_", "-")) not in declared
+            if module not in declared
+        }
+    )
+
+
+def unlocked_requirements(root: Path) -> list[Breach]:
+    """Each requirement of setup.cfg has pins in the lock file, all inside its range."""
+    pins: dict[str, set[str]] = {}
+    for line in (root / "requirements.lock").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"([a-z0-9-]+)==([\w.]+)", line):
+            pins.setdefault(match[1], set()).add(match[2])
+    breaches = []
+    for requirement in _requirements(root, extras=True):
+        locked = pins.get(requirement.name.lower().replace("_", "-"), set())
+        outside = sorted(version for version in locked if version not in requirement.specifier)
+        if not locked or outside:
+            breaches.append(Breach("requirements.lock", 0, f"{requirement}: {outside or 'not'} locked"))
+    return sorted(breaches)
+
+
+def _requirements(root: Path, extras: bool) -> list[Requirement]:
+    config = _setup(root)
+    lines = config.get("options", "install_requires", fallback="").splitlines()
+    if extras and config.has_section("options.extras_require"):
+        lines += [line for value in config["options.extras_require"].values() for line in value.splitlines()]
+    return [Requirement(line) for line in lines if line.strip()]
 
 
 def open_pins(root: Path) -> list[Breach]:

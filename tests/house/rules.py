@@ -8,7 +8,14 @@ from pathlib import Path
 
 from house.documents import incomplete_decisions, machine_paths
 from house.numbers import dangling_citations, uncited_numbers
-from house.packaging import missing_type_markers, open_pins, unlisted_packages, unpackaged_data
+from house.packaging import (
+    missing_type_markers,
+    open_pins,
+    undeclared_dependencies,
+    unlisted_packages,
+    unlocked_requirements,
+    unpackaged_data,
+)
 from house.tree import PACKAGE, ROOMS, Breach, all_imports, nodes, python_files, within
 
 LIBRARY = ("transforms", "networks", "pipeline")
@@ -147,6 +154,8 @@ RULES: tuple[Callable[[Path], list[Breach]], ...] = (
     unlisted_packages,
     unpackaged_data,
     missing_type_markers,
+    undeclared_dependencies,
+    unlocked_requirements,
     open_pins,
     uncited_numbers,
     dangling_citations,

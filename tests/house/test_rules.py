@@ -36,6 +36,16 @@ packages =
     siamed.pipeline
     siamed.pipeline.scans
     siamed.transforms
+install_requires =
+    highdicom>=0.2
+    mlflow>=3
+    numpy>=2.0,<3
+    pydicom>=3
+    torch>=2.6
+
+[options.extras_require]
+dev =
+    types-PyYAML>=6.0
 
 [options.package_data]
 * = py.typed
@@ -51,6 +61,15 @@ TRAIN = """hparams:
     spacing_mm: [0.9, 0.5]  # [data spider]
   name: sgd
 max_epochs: 20
+"""
+LOCK = """# exact
+highdicom==0.28.2
+mlflow==3.17.2
+numpy==2.2.6 ; python_full_version < '3.11'
+numpy==2.4.6 ; python_full_version >= '3.11'
+pydicom==3.0.2
+torch==2.13.0
+types-pyyaml==6.0.12
 """
 CLEAN = {
     "__init__.py": '"""Package."""\n',
@@ -73,7 +92,7 @@ CLEAN = {
     "bundles/spine/configs/train.yaml": TRAIN,
     "bundles/spine/configs/splits/fold_0.json": "{}",
     "tests/test_crop.py": "import pytest\nwith pytest.raises(ValueError, match='spacing'):\n    pass\n",
-    "requirements.lock": "# exact\nnumpy==2.2.6 ; python_full_version < '3.11'\ntorch==2.13.0\n",
+    "requirements.lock": LOCK,
     "setup.cfg": SETUP,
     "docs/references.bib": "@article{smith2020net,\n  title = {Net},\n}\n",
     "docs/data.md": "# Data sets\n\n## spider\n\nText.\n",
@@ -150,6 +169,11 @@ PLANTED = [
         "{}",
         "no package_data pattern of siamed.pipeline.scans",
     ),
+    ("undeclared_dependencies", VGGM, "+import sklearn.metrics\n", "sklearn comes from a distribution"),
+    ("undeclared_dependencies", CLI, "+def f():\n    import rich\n", "rich comes from a distribution"),
+    ("unlocked_requirements", "requirements.lock", LOCK.replace("torch==2.13.0\n", ""), "torch>=2.6: not"),
+    ("unlocked_requirements", "requirements.lock", LOCK.replace("2.4.6", "3.0.0"), "['3.0.0'] locked"),
+    ("unlocked_requirements", "requirements.lock", LOCK.replace("types-pyyaml", "yaml"), "types-PyYAML"),
     ("open_pins", "requirements.lock", "+numpy>=2\n", "numpy>=2"),
     ("open_pins", "requirements.lock", "+--extra-index-url https://example.org/simple\n", "not an exact pin"),
     ("open_pins", "requirements.lock", "+siamed @ file:///somewhere\n", "not an exact pin"),

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from house.tree import PACKAGE, ROOMS, project_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,12 +41,18 @@ def test_the_wheel_holds_every_file_of_the_rooms_and_nothing_else(wheel: Path) -
 def test_an_installed_wheel_finds_its_bundles_and_its_command(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     script = (
-        "import siamed, importlib.resources as r; from siamed.pipeline import cli; print(siamed.__file__); "
-        "print(*sorted(p.name for p in r.files('siamed.bundles').iterdir() if p.joinpath('configs').is_dir()))"
+        "import importlib.resources, siamed.pipeline.cli; print(siamed.__file__); "
+        "rooms = importlib.resources.files('siamed.bundles').iterdir(); "
+        "print(*sorted(room.name for room in rooms if room.joinpath('configs').is_dir()))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     where, bundles = ran.stdout.splitlines()
     assert where.startswith(str(tmp_path))

@@ -271,11 +271,13 @@ def _read_pixels(path: Path) -> np.ndarray:
             syntax = _transfer_syntax(ds)
             if syntax.is_compressed:
                 _check_decoder(path, syntax)
+            else:
+                _check_length(path, ds)
             array = ds.pixel_array
     except CaseError:
         raise
-    except (EOFError, ValueError) as error:
-        raise _truncated(path, "the pixel data are shorter than the header says or damaged") from error
+    except EOFError as error:
+        raise _truncated(path, "it ends in the middle of an element") from error
     except Exception as error:  # decoders are many and raise what they like; see read_header
         raise CaseError(
             "unreadable-file",
@@ -297,6 +299,17 @@ def _transfer_syntax(ds: Dataset) -> Any:
     ds.ensure_file_meta()
     ds.file_meta.TransferSyntaxUID = syntax
     return syntax
+
+
+def _check_length(path: Path, ds: Dataset) -> None:
+    """Compare uncompressed pixel data with what the header promises; float pixels are left to pydicom."""
+    if "PixelData" not in ds:
+        return
+    frames, bits = int(_number(ds, "NumberOfFrames") or 1), int(ds.BitsAllocated)
+    promised = (int(ds.Rows) * int(ds.Columns) * int(ds.SamplesPerPixel) * frames * bits + 7) // 8
+    held = len(ds.PixelData)
+    if held < promised:
+        raise _truncated(path, f"{held} bytes of pixel data where the header promises {promised}")
 
 
 def _check_decoder(path: Path, syntax: Any) -> None:

@@ -47,11 +47,12 @@ class Case:
 
 @dataclass
 class Found:
-    """What lies under a path: image files, DICOM headers, and DICOM files that cannot be read."""
+    """What lies under a path: image files, DICOM headers, DICOM that cannot be read, DICOM without images."""
 
     volumes: list[Path] = field(default_factory=list)
     headers: list[FileHeader] = field(default_factory=list)
     broken: list[CaseError] = field(default_factory=list)
+    without_image: int = 0
 
 
 def is_volume_file(path: Path) -> bool:
@@ -83,7 +84,9 @@ def inspect_files(paths: Iterable[Path]) -> Found:
         try:
             if looks_like_dicom(path):
                 header = read_header(path)
-                if header is not None:
+                if header is None:
+                    found.without_image += 1
+                else:
                     found.headers.append(header)
             elif path.suffix.lower() in _DICOM_ENDINGS:
                 found.broken.append(_not_dicom(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,13 @@ def read_itk(path: Path) -> Volume:
         CaseError: code ``unreadable-file``, ``no-affine``, ``color`` or ``4-d``.
     """
     _check_geometry(path)
-    import itk
-
     try:
-        image = itk.imread(str(path))
+        # Loading ITK's modules warns about its bindings; with warnings as errors it would crash the process.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import itk
+
+            image = itk.imread(str(path))
     except Exception as error:  # ITK raises RuntimeError, KeyError and its own for broken or odd files
         raise CaseError(
             "unreadable-file",

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 SLICE_AXIS_RATIO = 1.5
 # Beyond 45 degrees a direction is nearer to another axis, and "left" would no longer mean left.
 OBLIQUE_LIMIT_DEG = 45.0
-# No MR stores values this low; CT's air does. Used where the format has no modality.
-CT_AIR_LIMIT = -500.0
+# CT's air, where the format has no modality. Ringing after a resampling makes MR negative too, but never by
+# more than a small share of its maximum.
+CT_AIR_LIMIT, CT_AIR_SHARE = -900.0, 0.1
 _PLANES = ("sagittal", "coronal", "axial")  # by the world axis (x, y, z) nearest to the slice normal
 _CODES = {"axial": "axial-series", "coronal": "coronal-series"}
 
@@ -132,8 +133,8 @@ def _check_modality(scan: Scan) -> None:
             path=scan.source,
             hint="Give an MR scan.",
         )
-    low = float(scan.image.min())
-    if scan.modality == "unknown" and low <= CT_AIR_LIMIT:
+    low, high = float(scan.image.min()), float(scan.image.max())
+    if scan.modality == "unknown" and low <= CT_AIR_LIMIT and low <= -CT_AIR_SHARE * high:
         raise CaseError(
             "not-mr",
             f"the file does not name its modality, and values down to {low:g} are those of a CT",

@@ -151,6 +151,12 @@ def _without_dicom(place: Path, files: list[Path], found: Found) -> tuple[Path, 
             f"the folder holds {len(found.volumes)} image files",
             hint="Give one of the files.",
         )
+    if place.is_file() and found.without_image:
+        raise CaseError(
+            "no-images",
+            "the file is DICOM but holds no image (a report, a plan, a directory or the like)",
+            hint="Give the image series of the study.",
+        )
     if place.is_file():
         raise CaseError(
             "unsupported-format",
@@ -159,7 +165,8 @@ def _without_dicom(place: Path, files: list[Path], found: Found) -> tuple[Path, 
         )
     raise CaseError(
         "no-images",
-        f"the folder holds no images ({len(files)} files, none of them DICOM, NIfTI, MetaImage or NRRD)",
+        f"the folder holds no images ({len(files)} files; {found.without_image} DICOM without an image, "
+        "none in NIfTI, MetaImage or NRRD)",
         hint="Give a file or folder with a scan.",
     )
 

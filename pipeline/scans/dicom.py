@@ -17,7 +17,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.scans.sequence import is_localizer_name, name_sequence
@@ -336,8 +336,13 @@ def _truncated(path: Path, what: str) -> CaseError:
 
 
 def _no_image(path: Path, ds: Dataset) -> None:
-    """Return None for sound DICOM without an image; raise where nothing shows that it is DICOM at all."""
-    if not (_text(ds, "SOPClassUID") or _text(ds, "Modality") or _text(ds, "StudyInstanceUID")):
+    """Return None for sound DICOM without an image; raise where it should hold one or is no DICOM at all."""
+    sop_class = UID(
+        _text(getattr(ds, "file_meta", Dataset()), "MediaStorageSOPClassUID") or _text(ds, "SOPClassUID")
+    )
+    if "Image Storage" in sop_class.name:
+        raise _truncated(path, f"{sop_class.name} without Rows and Columns")
+    if not (sop_class or _text(ds, "Modality") or _text(ds, "StudyInstanceUID")):
         raise CaseError(
             "unreadable-file",
             "a file starts like DICOM but has neither an image nor a SOP class",

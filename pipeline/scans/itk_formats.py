@@ -38,12 +38,13 @@ def read_itk(path: Path) -> Volume:
     """
     _check_geometry(path)
     try:
-        # Loading ITK's modules warns about its bindings; with warnings as errors it would crash the process.
+        # Loading ITK's modules, which it does bit by bit, warns about its bindings; with warnings as errors
+        # it would crash the process.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import itk
-
-            image = itk.imread(str(path))
+            array, affine = _load(path)
+    except CaseError:
+        raise
     except Exception as error:  # ITK raises RuntimeError, KeyError and its own for broken or odd files
         raise CaseError(
             "unreadable-file",
@@ -51,37 +52,6 @@ def read_itk(path: Path) -> Volume:
             path=path,
             hint="Copy the file again from its source, or convert the scan to NIfTI.",
         ) from error
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise CaseError(
-            "color",
-            f"each voxel has {image.GetNumberOfComponentsPerPixel()} values (a color or vector image)",
-            path=path,
-            hint="Give the original gray-scale scan.",
-        )
-    array = np.asarray(itk.array_view_from_image(image), dtype=np.float32).T  # ITK's arrays are (k, j, i)
-    dimension = image.GetImageDimension()
-    notes: list[str] = []
-    if dimension > 3 and array.shape[3] > 1:
-        raise CaseError(
-            "4-d",
-            f"the file has shape {array.shape}, more than one volume",
-            path=path,
-            hint="Save one volume (echo, time point, direction) as a file of its own.",
-        )
-    if dimension < 3:
-        raise CaseError(
-            "no-affine",
-            f"the file has {dimension} axes, which do not say where the picture lies in the patient",
-            path=path,
-            hint="Give the scan as a volume, or its DICOM files.",
-        )
-    array = np.array(array.reshape(array.shape[:3]))  # a copy: the view dies with the ITK image
-    direction = itk.array_from_matrix(image.GetDirection())[:3, :3]
-    spacing = np.array(image.GetSpacing())[:3]
-    affine = np.eye(4)
-    affine[:3, :3] = direction * spacing
-    affine[:3, 3] = np.array(image.GetOrigin())[:3]
-    affine = _RAS_FROM_LPS @ affine
     stem = file_stem(path)
     return Volume(
         array=array,
@@ -90,8 +60,50 @@ def read_itk(path: Path) -> Volume:
         subject=f"file:{subject_from_file(path)}",
         identity="voxels:" + content_digest(array, affine),
         localizer=is_localizer_name(stem),
-        notes=notes,
     )
+
+
+def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return voxels (I, J, K) and affine to RAS+ mm; what ITK would silently convert is refused first."""
+    import itk
+
+    reader = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
+    if reader is None:
+        raise ValueError("no ITK reader knows this file")
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    shape = tuple(int(reader.GetDimensions(axis)) for axis in range(reader.GetNumberOfDimensions()))
+    _check_kind(path, shape, int(reader.GetNumberOfComponents()))
+    image = itk.imread(str(path))
+    array = np.array(itk.array_view_from_image(image).T, dtype=np.float32)  # ITK's arrays are (k, j, i)
+    affine = np.eye(4)
+    affine[:3, :3] = (itk.array_from_matrix(image.GetDirection()) * np.array(image.GetSpacing()))[:3, :3]
+    affine[:3, 3] = np.array(image.GetOrigin())[:3]
+    return array.reshape(shape[:3]), _RAS_FROM_LPS @ affine
+
+
+def _check_kind(path: Path, shape: tuple[int, ...], components: int) -> None:
+    if components > 1:
+        raise CaseError(
+            "color",
+            f"each voxel has {components} values (a color or vector image)",
+            path=path,
+            hint="Give the original gray-scale scan.",
+        )
+    if any(n > 1 for n in shape[3:]):
+        raise CaseError(
+            "4-d",
+            f"the file has shape {shape}, more than one volume",
+            path=path,
+            hint="Save one volume (echo, time point, direction) as a file of its own.",
+        )
+    if len(shape) < 3:
+        raise CaseError(
+            "no-affine",
+            f"the file has {len(shape)} axes, which do not say where the picture lies in the patient",
+            path=path,
+            hint="Give the scan as a volume, or its DICOM files.",
+        )
 
 
 def _check_geometry(path: Path) -> None:

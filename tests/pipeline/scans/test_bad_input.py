@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+
 from siamed.pipeline.scans import CaseError, read_scan, sagittal_view
 
 ARRAY = np.random.default_rng(3).integers(0, 900, (7, 16, 20)).astype(np.int16)
@@ -342,7 +343,7 @@ READING = [
     (screenshot, "color", "RGB"),
     (constant_pixels, "constant", "all 2240 voxels have the value 12"),
     (cut_in_the_pixels, "truncated-file", "540 bytes of pixel data where the header promises 640"),
-    (cut_in_the_header, "truncated-file", "truncated"),
+    (cut_in_the_header, "truncated-file", "without Rows and Columns; it lies beside the slices"),
     (without_pixels, "truncated-file", "no pixel data"),
     (empty_file_among_slices, "unreadable-file", "a file is empty; it lies beside the slices"),
     (garbage_with_a_dicom_name, "unreadable-file", "not DICOM"),
@@ -398,7 +399,7 @@ def ct_series(folder, write):
 
 
 def ct_nifti(folder, write):
-    return _nifti(folder, array=(ARRAY.astype(np.int16) - 1024))
+    return _nifti(folder, array=np.maximum(ARRAY, 1) - 1024)
 
 
 def axial(folder, write):
@@ -426,8 +427,8 @@ def localizer_by_name(folder, write):
 
 VIEWING = [
     (ct_series, "not-mr", "the scan is CT"),
-    (ct_nifti, "not-mr", "values down to -1024"),
-    (axial, "axial-series", r"axial \(0 degrees off, voxels 0.5 x 0.6 x 5 mm, axes RPS\)"),
+    (ct_nifti, "not-mr", "values down to -1023"),
+    (axial, "axial-series", r"axial \(0 degrees off, voxels 0.5 x 0.6 x 5 mm, axes RPI\)"),
     (coronal, "coronal-series", "slices are coronal"),
     (oblique_normal, "oblique-series", r"up to 55 degrees .* \(limit 45\)"),
     (localizer_by_type, "localizer", "a localizer"),

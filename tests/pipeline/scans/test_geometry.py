@@ -8,6 +8,7 @@ from __future__ import annotations
 import nibabel
 import numpy as np
 import pytest
+
 from siamed.pipeline.scans import CaseError, plane_of, read_scan, sagittal_view
 from siamed.pipeline.scans.write_dicom import write_series
 

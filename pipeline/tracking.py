@@ -1,0 +1,401 @@
+"""Trainings in MLflow: one run a process, with what went in, what came out and how it ended.
+
+The only module that imports mlflow. Without a tracking URI the store is ``sqlite:///<output_dir>/mlruns.db``
+with its artifacts in ``<output_dir>/mlruns``. The argument ``tracking_uri`` wins over the variable
+``MLFLOW_TRACKING_URI``, which wins over that default [D-0030]. Statuses are MLflow's: FINISHED, FAILED after
+an exception, KILLED after Ctrl-C or SIGTERM; a run whose process was killed outright is marked KILLED by the
+next one in its folder [D-0032].
+
+Nothing of a patient is logged: hyper-parameters, hashes of data files, numbers, and the figures it is given.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Events
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from monai.engines import Trainer
+
+from .bundles import build_bundle, running_config
+from .experiments.checkpoints import BEST, LATEST
+from .experiments.distributed import is_main_process
+from .experiments.figures import loss_curves
+from .experiments.files import read_json, write_json
+from .experiments.progress import batch_loss
+from .experiments.record import RunRecord
+
+__all__ = ["HISTORY_FILE", "MlflowStore", "TrackRun", "tracking_store"]
+
+log = logging.getLogger(__name__)
+
+HISTORY_FILE = "history.json"
+_UID = "siamed.uid"
+_MAX_PARAM = 5000  # characters; MLflow refuses more than 6000
+
+
+def tracking_store(output_dir: str | Path, tracking_uri: str | None = None) -> str:
+    """URI of the store: the argument, else ``MLFLOW_TRACKING_URI``, else sqlite in ``output_dir``.
+
+    Raises:
+        ValueError: if it is a folder: MLflow keeps no runs in plain folders any more.
+    """
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return f"sqlite:///{Path(output_dir).absolute() / 'mlruns.db'}"
+    if "://" not in uri or uri.startswith("file:"):
+        raise ValueError(
+            f"tracking_uri must be a server or database such as sqlite:////folder/mlruns.db, got {uri!r}"
+        )
+    return uri
+
+
+def _without_credentials(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            flat[f"{prefix}{key}"] = text[:_MAX_PARAM]
+    return flat
+
+
+class MlflowStore:
+    """One run in an MLflow store. A store that fails later than at the start costs its entries, not the
+    training.
+
+    Args:
+        uri: of :func:`tracking_store`.
+        experiment: name of the experiment, made where it is missing.
+        output_dir: where a sqlite store's artifacts go (``mlruns`` in it).
+    """
+
+    def __init__(self, uri: str, experiment: str, output_dir: str | Path) -> None:
+        # The migrations that make a new sqlite store announce each of their hundred steps.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        self.uri = uri
+        self.client = MlflowClient(tracking_uri=uri)
+        found = self.client.get_experiment_by_name(experiment)
+        if found is not None:
+            self.experiment_id = found.experiment_id
+        else:
+            local = uri.startswith("sqlite:")
+            place = (Path(output_dir).absolute() / "mlruns").as_uri() if local else None
+            self.experiment_id = self.client.create_experiment(experiment, artifact_location=place)
+        self.run_id = ""
+
+    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Make the run, with its parameters and tags; returns its id."""
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={_UID: name, **tags})
+        self.run_id = run.info.run_id
+        logged = [Param(key, value) for key, value in _flat(params).items()]
+        for start in range(0, len(logged), 100):
+            self.client.log_batch(self.run_id, params=logged[start : start + 100])
+        return self.run_id
+
+    def metrics(self, rows: list[Mapping[str, float]]) -> None:
+        """Log rows of numbers, each at its ``epoch``; what is not finite is left out."""
+        now = int(time.time() * 1000)
+        logged = [
+            Metric(key, float(value), now, int(row["epoch"]))
+            for row in rows
+            for key, value in row.items()
+            if key != "epoch" and np.isfinite(value)
+        ]
+        for start in range(0, len(logged), 500):
+            part = logged[start : start + 500]
+            self._try(lambda part=part: self.client.log_batch(self.run_id, metrics=part))
+
+    def figure(self, figure: Any, file: str) -> None:
+        """Log a matplotlib figure as ``figures/FILE``."""
+        self._try(lambda: self.client.log_figure(self.run_id, figure, f"figures/{file}"))
+
+    def content(self, content: Any, file: str) -> None:
+        """Log plain data as a JSON file."""
+        plain = json.loads(json.dumps(content, default=str))
+        self._try(lambda: self.client.log_dict(self.run_id, plain, file))
+
+    def folder(self, folder: Path, place: str) -> None:
+        """Log a folder's files below ``place``."""
+        self._try(lambda: self.client.log_artifacts(self.run_id, str(folder), place))
+
+    def tag(self, key: str, value: str) -> None:
+        """Set a tag."""
+        self._try(lambda: self.client.set_tag(self.run_id, key, value))
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        self._try(lambda: self.client.set_terminated(self.run_id, status=status))
+
+    def mark_killed(self, name: str, at_ms: int) -> bool:
+        """Mark the run of that unique name KILLED where it is still RUNNING; returns whether it was."""
+        runs = self.client.search_runs([self.experiment_id], filter_string=f"tags.`{_UID}` = '{name}'")
+        running = [run for run in runs if run.info.status == "RUNNING"]
+        for run in running:
+            self.client.set_terminated(run.info.run_id, status="KILLED", end_time=at_ms)
+        return bool(running)
+
+    def _try(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except (MlflowException, OSError) as error:
+            log.warning("the tracking store refused an entry: %s", error)
+
+
+class TrackRun:
+    """Record a training, or an evaluation, in run.json and MLflow: an ignite handler.
+
+    Attach it to a trainer after the checkpoints and the validation, or to an evaluator that is run alone. In
+    a training of several processes the first one records.
+
+    Args:
+        output_dir: folder of the training: run.json, history.json, train.log and the default store.
+        name: name of the bundle; the MLflow experiment is called so too.
+        hparams: hyper-parameters, logged as parameters.
+        evaluator: the validator, whose metrics are logged as ``val_...``.
+        bundle_root: the bundle; at the end a copy with the trained weights is written to
+            ``<output_dir>/bundle`` and logged.
+        data_files: files that say which data was used (``manifest``, ``split``), by role; their hashes are
+            logged.
+        figures: by name, callables from the evaluator to a matplotlib figure, drawn after each validation;
+            one that has ``attach`` is attached to the evaluator. The latest is kept, and the one of the best
+            epoch.
+        tracking_uri: an MLflow store, see :func:`tracking_store`.
+        parent_run: id of the MLflow run whose weights this one starts from.
+
+    Raises:
+        ValueError: if the tracking URI is a folder.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        name: str,
+        hparams: Mapping[str, Any],
+        evaluator: Any = None,
+        bundle_root: str | Path | None = None,
+        data_files: Mapping[str, str | Path] | None = None,
+        figures: Mapping[str, Callable[[Any], Any]] | None = None,
+        tracking_uri: str | None = None,
+        parent_run: str | None = None,
+    ) -> None:
+        self.folder = Path(output_dir).absolute()
+        self.name = name
+        self.hparams = dict(hparams)
+        self.evaluator = evaluator
+        self.bundle_root = bundle_root
+        self.data_files = dict(data_files or {})
+        self.figures = dict(figures or {})
+        self.uri = tracking_store(output_dir, tracking_uri)
+        self.parent_run = parent_run
+        # While MONAI builds this object its parser is at hand; later it is not.
+        self.config = running_config()
+        self.history: list[dict[str, float]] = []
+        self.record: RunRecord | None = None
+        self.store: MlflowStore | None = None
+        self._losses: list[float] = []
+        self._validation: dict[str, float] = {}
+        self._signal: Any = None
+        self._log_file: logging.Handler | None = None
+
+    def attach(self, engine: Any) -> None:
+        """Register on a trainer, or on an evaluator that is run alone."""
+        if not is_main_process():
+            return
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.COMPLETED, self._complete)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
+        watched = self.evaluator
+        if isinstance(engine, Trainer):
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        else:
+            watched = engine
+        if watched is not None:
+            for figure in self.figures.values():
+                if hasattr(figure, "attach"):
+                    figure.attach(watched)
+            watched.add_event_handler(Events.COMPLETED, self._validated)
+
+    def _start(self, engine: Any) -> None:
+        training = isinstance(engine, Trainer)
+        if training and engine.state.epoch >= engine.state.max_epochs:
+            log.info(
+                "already trained for %d epochs: give more max_epochs, or another output_dir",
+                engine.state.epoch,
+            )
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._log_to_file()
+        self.record = RunRecord(self.folder if training else self.folder / "evaluation")
+        store = MlflowStore(self.uri, self.name, self.folder)
+        self._close_stale(store)
+        resumed = int(engine.state.epoch) if training else 0
+        unique = self.record.start(
+            self.name,
+            kind="training" if training else "evaluation",
+            config=self.config,
+            hparams=self.hparams,
+            data_files=self.data_files,
+            device=str(engine.state.device),
+            resumed_after_epoch=resumed or None,
+            resumed_from=self.record.previous.get("mlflow_run_id") if resumed else None,
+            parent_run=self.parent_run,
+            tracking_uri=_without_credentials(self.uri),
+        )
+        content = self.record.content
+        tags = {"kind": content["kind"], "commit": content["commit"], "dirty": content["dirty"]}
+        tags |= {
+            key: content[key]
+            for key in ("config_sha256", "resumed_from", "resumed_after_epoch", "parent_run")
+        }
+        tags |= {f"data.{role}.sha256": entry["sha256"] for role, entry in content["data"].items()}
+        known = {key: str(value) for key, value in tags.items() if value is not None}
+        versions = {f"version.{key}": value for key, value in content["versions"].items()}
+        run_id = store.start(unique, {**self.hparams, **versions, "device": content["device"]}, known)
+        self.store = store
+        self.record.update(mlflow_run_id=run_id)
+        self._catch_sigterm()
+        store.content(content, "run.json")
+        if self.config is not None:
+            store.content(self.config, "config.json")
+        self._take_history(resumed)
+        log.info("run %s, tracked in %s", unique, content["tracking_uri"])
+
+    def _close_stale(self, store: MlflowStore) -> None:
+        record = self.record
+        if record is None or record.stale is None:
+            return
+        recorded, name = record.stale.get("tracking_uri"), record.stale["name"]
+        at_ms = int(record.path.stat().st_mtime * 1000)
+        try:
+            if recorded not in (None, _without_credentials(store.uri)):
+                store = MlflowStore(str(recorded), self.name, self.folder)
+            store.mark_killed(name, at_ms)
+        except (MlflowException, OSError) as error:
+            log.warning("the killed run %s could not be marked in its store: %s", name, error)
+        record.close_stale()
+        log.info("the run %s had been killed: it is marked so", name)
+
+    def _take_history(self, epochs: int) -> None:
+        # The curves of a resumed run begin at epoch 1, the numbers of epochs that are done again are dropped.
+        old = read_json(self.folder / HISTORY_FILE) or []
+        self.history = [row for row in old if row["epoch"] <= epochs]
+        if self.history and self.store is not None:
+            self.store.metrics(list(self.history))
+
+    def _catch_sigterm(self) -> None:
+        def stop(number: int, frame: Any) -> None:
+            raise KeyboardInterrupt("SIGTERM")
+
+        if threading.current_thread() is threading.main_thread():
+            self._signal = signal.signal(signal.SIGTERM, stop)
+
+    def _log_to_file(self) -> None:
+        self._log_file = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
+        self._log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._log_file.setLevel(logging.INFO)
+        siamed = logging.getLogger("siamed")
+        if siamed.level == logging.NOTSET:
+            siamed.setLevel(logging.INFO)
+        logging.getLogger().addHandler(self._log_file)
+
+    def _iteration(self, engine: Any) -> None:
+        loss = batch_loss(engine.state.output)
+        if loss is not None:
+            self._losses.append(loss)
+
+    def _validated(self, evaluator: Any) -> None:
+        if self.store is None:
+            return
+        scalars = {key: value for key, value in evaluator.state.metrics.items() if np.ndim(value) == 0}
+        self._validation = {f"val_{key}": float(value) for key, value in scalars.items()}
+        best = evaluator.state.best_metric_epoch == evaluator.state.epoch
+        for name, draw in self.figures.items():
+            figure = draw(evaluator)
+            self.store.figure(figure, f"{name}.png")
+            if best:
+                self.store.figure(figure, f"{name}_best.png")
+
+    def _epoch(self, engine: Any) -> None:
+        if self.store is None or self.record is None:
+            return
+        row: dict[str, float] = {"epoch": int(engine.state.epoch)}
+        if self._losses:
+            row["train_loss"] = float(np.mean(self._losses))
+        row |= {f"train_{k}": float(v) for k, v in engine.state.metrics.items() if np.ndim(v) == 0}
+        groups = engine.optimizer.param_groups
+        row |= {"lr" if len(groups) == 1 else f"lr_{i}": float(group["lr"]) for i, group in enumerate(groups)}
+        row |= self._validation
+        self._losses, self._validation = [], {}
+        self.history.append(row)
+        write_json(self.folder / HISTORY_FILE, self.history)
+        self.store.metrics([row])
+        self.store.figure(loss_curves(self.history), "loss_curves.png")
+        log.info("%s", " ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        self.record.update(epochs=row["epoch"], **self._best())
+
+    def _best(self) -> dict[str, Any]:
+        if self.evaluator is None or self.evaluator.state.key_metric_name is None:
+            return {}
+        state = self.evaluator.state
+        return {
+            "best_metric": {
+                "name": state.key_metric_name,
+                "value": float(state.best_metric),
+                "epoch": int(state.best_metric_epoch),
+            }
+        }
+
+    def _complete(self, engine: Any) -> None:
+        if self.store is None or self.record is None:
+            return
+        if isinstance(engine, Trainer):
+            weights = next((self.folder / f for f in (BEST, LATEST) if (self.folder / f).is_file()), None)
+            if self.bundle_root is not None and weights is not None:
+                self.store.folder(build_bundle(self.bundle_root, weights, self.folder / "bundle"), "bundle")
+        else:
+            row = {"epoch": int(engine.state.epoch), **self._validation}
+            self.store.metrics([row])
+            self.record.update(metrics=self._validation)
+        self._end("FINISHED")
+
+    def _fail(self, engine: Any, error: BaseException) -> None:
+        # ignite raises nothing itself once a handler listens; it may call twice for one exception.
+        stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+        self._end("KILLED" if stopped else "FAILED", f"{type(error).__name__}: {error}")
+        raise error
+
+    def _end(self, status: str, error: str | None = None) -> None:
+        if self.store is None or self.record is None:
+            return
+        self.record.end(status, error)
+        self.store.content(self.record.content, "run.json")
+        if error is not None:
+            self.store.tag("error", error[:_MAX_PARAM])
+        self.store.end(status)
+        log.info("run %s", status)
+        self.store = None
+        if self._signal is not None:
+            signal.signal(signal.SIGTERM, self._signal)
+            self._signal = None
+        if self._log_file is not None:
+            logging.getLogger().removeHandler(self._log_file)
+            self._log_file.close()

@@ -25,6 +25,7 @@ from siamed.pipeline.scans.stack import Frame, stack_frames
 from siamed.pipeline.scans.volume import Volume
 
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_MAX_FRAMES = 20_000  # a damaged number would otherwise fill the memory before a pixel is read
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -163,14 +164,16 @@ def read_series(series: Series) -> Volume:
         raise CaseError(
             error.code, f"{series.name}: {error.message}", path=first.path, hint=error.hint
         ) from error
-    array = np.empty((first.frames[0].columns, first.frames[0].rows, len(stack.frames)), dtype=np.float32)
     notes = list(stack.notes)
     if first.color == "MONOCHROME1":
         notes.append("MONOCHROME1: the file shows low values bright; values are given as stored")
     pixels: dict[Path, np.ndarray] = {}
+    array: np.ndarray | None = None
     for k, frame in enumerate(stack.frames):
         if frame.path not in pixels:
             pixels[frame.path] = _read_pixels(frame.path)
+        if array is None:  # not before the first pixels are there: a damaged header may promise any size
+            array = np.empty((frame.columns, frame.rows, len(stack.frames)), dtype=np.float32)
         array[:, :, k] = (
             pixels[frame.path][frame.index].astype(np.float64) * frame.slope + frame.intercept
         ).T
@@ -179,7 +182,7 @@ def read_series(series: Series) -> Volume:
     if not first.patient_id:
         notes.append("no Patient ID in the file: the subject id stands for the study")
     return Volume(
-        array=array,
+        array=np.empty((0, 0, 0)) if array is None else array,
         affine=stack.affine,
         modality=first.modality or "unknown",
         sequence=series.sequence,
@@ -198,6 +201,13 @@ def _header(path: Path, ds: Dataset) -> FileHeader:
     inversion_time = _number(ds, "InversionTime")
     per_frame = list(ds.get("PerFrameFunctionalGroupsSequence") or [])
     count = int(_number(ds, "NumberOfFrames") or 1)
+    if count > _MAX_FRAMES:
+        raise CaseError(
+            "unreadable-file",
+            f"the header promises {count} frames in one file (limit {_MAX_FRAMES})",
+            path=path,
+            hint="Copy the file again from its source.",
+        )
     groups = [(per_frame[n] if n < len(per_frame) else Dataset(), shared) for n in range(count)]
     if per_frame or len(shared):
         echo_time = _number(_group(groups[0], "MREchoSequence"), "EffectiveEchoTime") or echo_time

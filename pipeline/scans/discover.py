@@ -56,17 +56,28 @@ class Found:
 
 
 def is_volume_file(path: Path) -> bool:
-    """Tell by its ending whether a file is NIfTI, MetaImage or NRRD."""
-    return path.name.lower().endswith(VOLUME_ENDINGS)
+    """Tell by its ending whether a file is NIfTI, MetaImage or NRRD.
+
+    Old exports name DICOM files ``.img`` too, so that one is looked into.
+    """
+    if not path.name.lower().endswith(VOLUME_ENDINGS):
+        return False
+    if path.suffix.lower() != ".img" or not path.is_file():
+        return True
+    with open(path, "rb") as file:
+        return file.read(132)[128:] != b"DICM"
 
 
 def walk(path: Path) -> list[Path]:
-    """Return every file under a folder, sorted; hidden files and folders are left out."""
-    found = []
+    """Return every file under a folder, sorted; hidden files and folders are left out.
+
+    Links that lead nowhere are kept, to be reported; pipes and devices, which may never open, are not.
+    """
+    found: list[Path] = []
     for folder, names, files in os.walk(path):
         names[:] = sorted(n for n in names if not n.startswith("."))
         found += [Path(folder) / name for name in sorted(files) if not name.startswith(".")]
-    return found
+    return [path for path in found if path.is_file() or path.is_symlink()]
 
 
 def inspect_files(paths: Iterable[Path]) -> Found:
@@ -158,12 +169,12 @@ def _study_cases(found: Found) -> list[Case]:
     cases = []
     for headers in group_studies(found.headers):
         files = [header.path for header in headers]
-        folders = {file.parent for file in files}
+        place = Path(os.path.commonpath({file.parent for file in files}))
         # A broken file beside a study's slices may be one of them: it goes with the study.
-        files += [e.path for e in found.broken if e.path is not None and e.path.parent in folders]
+        files += [e.path for e in found.broken if e.path is not None and place in e.path.parents]
         study, patient = headers[0].study_uid, headers[0].patient_id
         name = keyed_id("study", f"{study}\0{patient}" if study or patient else str(files[0]))
-        cases.append(Case(name, Path(os.path.commonpath(folders)), tuple(sorted(set(files)))))
+        cases.append(Case(name, place, tuple(sorted(set(files)))))
     return cases
 
 
@@ -171,28 +182,38 @@ def _empty_cases(root: Path, cases: list[Case], found: Found) -> list[Case]:
     """Return a case for each folder that should have held a scan and does not."""
     if not cases:
         return [Case(keyed_id("folder", root.name), root)]
-    taken = {file.parent for case in cases for file in (case.files or (case.path,))}
-    suspects = {e.path.parent for e in found.broken if e.path is not None and e.path.parent not in taken}
-    in_one_place = any(
-        case.path == root or case.path.parent == root and case.path.is_file() for case in cases
-    )
-    if not in_one_place:  # a folder of studies: a study without any image is a bad case, not nothing
-        covered = {case.path.relative_to(root).parts[0] for case in cases}
-        for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            if folder.name not in covered and not any(folder in (s, *s.parents) for s in suspects):
-                suspects.add(folder)
-    return [Case(keyed_id("folder", str(folder.relative_to(root))), folder) for folder in sorted(suspects)]
+    taken = {file for case in cases for file in case.files}
+    lost: dict[Path, list[Path]] = {}
+    for error in found.broken:
+        if error.path is not None and error.path not in taken:
+            lost.setdefault(error.path.parent, []).append(error.path)
+    if not any(case.path == root for case in cases):  # else one study lies across the whole folder
+        for folder in _imageless(root, cases):
+            if not any(folder in (place, *place.parents) for place in lost):
+                lost[folder] = []
+    return [
+        Case(keyed_id("folder", str(folder.relative_to(root))), folder, tuple(files))
+        for folder, files in sorted(lost.items())
+    ]
+
+
+def _imageless(root: Path, cases: list[Case]) -> list[Path]:
+    """Return the folders right under the root that hold no case but should.
+
+    Among several studies a folder without images is a study that failed; beside a single one it may hold its
+    documents, unless it is empty.
+    """
+    covered = {case.path.relative_to(root).parts[0] for case in cases}
+    folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    several = sum(folder.name in covered for folder in folders) > 1
+    return [f for f in folders if f.name not in covered and (several or not walk(f))]
 
 
 def _not_dicom(path: Path, reason: str = "") -> CaseError:
-    empty = not reason and path.stat().st_size == 0
-    what = (
-        f"cannot be opened ({reason})"
-        if reason
-        else "is empty"
-        if empty
-        else "is not DICOM, whatever its name says"
-    )
+    if reason:
+        what = f"cannot be opened ({reason})"
+    else:
+        what = "is not DICOM, whatever its name says" if path.stat().st_size else "is empty"
     return CaseError(
         "unreadable-file",
         f"a file {what}",

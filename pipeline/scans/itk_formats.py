@@ -24,7 +24,9 @@ _META_GEOMETRY = {
     "ElementSpacing": r"^ElementSpacing\s*=",
 }
 _NRRD_GEOMETRY = {
-    "space": r"^space( dimension)?:",
+    # By name: of any other space, or a bare dimension, nobody knows which way left is.
+    "space of a patient (LPS, RAS or LAS)": r"^space: *(left-posterior-superior|right-anterior-superior"
+    r"|left-anterior-superior|LPS|RAS|LAS) *\r?$",
     "space directions": r"^space directions:",
     "space origin": r"^space origin:",
 }

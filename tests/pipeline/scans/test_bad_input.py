@@ -310,6 +310,29 @@ def mha_in_color(folder, write):
     return _mha(folder, kind="MET_UCHAR", channels="ElementNumberOfChannels = 3", data=bytes(ARRAY.size * 3))
 
 
+def mha_of_two_volumes(folder, write):
+    path = _mha(folder, data=ARRAY.tobytes() * 2)
+    text = path.read_bytes().decode("latin-1")
+    for old, new in (
+        ("NDims = 3", "NDims = 4"),
+        ("1 0 0 0 1 0 0 0 1", "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"),
+        ("Offset = 0 0 0", "Offset = 0 0 0 0"),
+        ("4 0.6 0.5", "4 0.6 0.5 1"),
+        ("7 16 20", "7 16 20 2"),
+    ):
+        text = text.replace(old, new, 1)
+    path.write_bytes(text.encode("latin-1"))
+    return path
+
+
+def too_many_frames(folder, write):
+    _edit(write(folder, enhanced=True), lambda k, ds: setattr(ds, "NumberOfFrames", 999999999))
+
+
+def more_frames_than_positions(folder, write):
+    _edit(write(folder, enhanced=True), lambda k, ds: setattr(ds, "NumberOfFrames", 9))
+
+
 def mha_garbage(folder, write):
     folder.mkdir()
     (folder / "t2.mha").write_bytes(b"not an image" * 100)
@@ -373,6 +396,9 @@ READING = [
     (mha_without_position, "no-affine", "no Offset"),
     (mha_without_directions, "no-affine", "no TransformMatrix"),
     (mha_in_color, "color", "3 values"),
+    (mha_of_two_volumes, "4-d", r"\(7, 16, 20, 2\)"),
+    (too_many_frames, "unreadable-file", "999999999 frames"),
+    (more_frames_than_positions, "no-position", "2 of 9 slices"),
     (mha_garbage, "unreadable-file", "a MetaImage header"),
     (mha_cut, "unreadable-file", "truncated, damaged"),
     (mha_with_nan, "non-finite", "1 of 2240 voxels"),

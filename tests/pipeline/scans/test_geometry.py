@@ -246,3 +246,35 @@ def _save_itk(array: np.ndarray, affine: np.ndarray, path) -> None:
     image.SetOrigin([float(v) for v in lps[:3, 3]])
     image.SetDirection(itk.matrix_from_array(lps[:3, :3] / spacing))
     itk.imwrite(image, str(path))
+
+
+def _save_nrrd(path, space: str, array: np.ndarray, directions: np.ndarray, origin: np.ndarray) -> None:
+    vectors = " ".join("(" + ",".join(f"{v:g}" for v in column) + ")" for column in directions.T)
+    header = (
+        f"NRRD0004\ntype: short\ndimension: 3\n{space}\nsizes: {' '.join(map(str, array.shape))}\n"
+        f"space directions: {vectors}\nkinds: domain domain domain\nendian: little\nencoding: raw\n"
+        f"space origin: ({','.join(f'{v:g}' for v in origin)})\n\n"
+    )
+    path.write_bytes(header.encode() + array.astype("<i2").tobytes(order="F"))
+
+
+@pytest.mark.parametrize(
+    ("space", "signs"),
+    [("left-posterior-superior", (-1, -1, 1)), ("right-anterior-superior", (1, 1, 1)), ("LAS", (-1, 1, 1))],
+)
+def test_nrrd_of_each_named_space_ends_in_place(tmp_path, space, signs):
+    array, affine = _oriented("PIR")
+    turn = np.diag(np.array(signs, dtype=float))
+    _save_nrrd(tmp_path / "t2.nrrd", f"space: {space}", array, turn @ affine[:3, :3], turn @ affine[:3, 3])
+    scan = read_scan(tmp_path / "t2.nrrd")
+    np.testing.assert_array_equal(scan.image[0].numpy(), array)
+    _assert_bright_voxel_is_in_place(scan)
+
+
+@pytest.mark.parametrize("space", ["space: scanner-xyz", "space dimension: 3"])
+def test_nrrd_of_no_patient_space_is_refused(tmp_path, space):
+    array, affine = _oriented("PIR")
+    _save_nrrd(tmp_path / "t2.nrrd", space, array, affine[:3, :3], affine[:3, 3])
+    with pytest.raises(CaseError, match="no space of a patient") as caught:
+        read_scan(tmp_path / "t2.nrrd")
+    assert caught.value.code == "no-affine"

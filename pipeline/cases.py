@@ -1,0 +1,321 @@
+"""A batch of scans on disk: each case whole or not at all, and one table that says how each one ended.
+
+For one case its files lie in the output folder itself, for several in a folder each; ``cases.csv`` and, for
+several, ``index.html`` lie beside them. Each file is written beside its place and renamed, ``result.json``
+last. A case that fails leaves no file of an earlier run behind, so that the folder says what the last run
+said [D-0046].
+
+``cases.csv`` is the one file that names paths, which are often named after patients: it is the key between
+the user's folders and the ids in all other files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamed.pipeline.errors import CaseError
+from siamed.pipeline.report.index import CaseRow, render_index
+from siamed.pipeline.report.page import render_report, unsure_tasks
+from siamed.pipeline.results import SpineResult
+
+if TYPE_CHECKING:
+    from siamed.pipeline.scans import Case
+    from siamed.pipeline.spine import SpineReading, Volumes
+
+__all__ = ["CaseFailure", "Outcome", "Output", "gather_cases", "grades_table", "name_volumes", "run_case"]
+
+logger = logging.getLogger(__name__)
+
+_OWN_FILES = ("result.json", "grades.csv", "report.html", "volumes.csv")
+_CASE_COLUMNS = ("case_id", "path", "status", "code", "reason", "what_to_do")
+_VOLUME_COLUMNS = ("scan_id", "subject_id", "level", "kind", "path", "sha256")
+_KINDS = ("vb", "ivd")
+
+
+@dataclass(frozen=True)
+class CaseFailure:
+    """Why a case has no result."""
+
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one case ended: with a reading or with a failure, never both."""
+
+    case_id: str
+    path: Path
+    reading: SpineReading | None = None
+    failure: CaseFailure | None = None
+
+    @property
+    def result(self) -> SpineResult | None:
+        """What was said about the scan, if anything."""
+        return None if self.reading is None else self.reading.result
+
+
+def gather_cases(paths: Iterable[str | Path]) -> tuple[list[Case], list[Outcome]]:
+    """Find the cases under some paths.
+
+    A case id that occurs twice gets a number behind it, as it names a folder.
+
+    Args:
+        paths: files and folders, see :func:`~siamed.pipeline.scans.find_cases`.
+
+    Returns:
+        The cases, and an outcome for each path under which nothing can be looked for.
+    """
+    from siamed.pipeline.scans import find_cases
+
+    cases: list[Case] = []
+    failed: list[Outcome] = []
+    seen: set[Path] = set()
+    taken: set[str] = set()
+    for path in map(Path, paths):
+        try:
+            found = find_cases(path)
+        except CaseError as error:
+            failed.append(Outcome(_free(path.name or "path", taken), path, failure=_failure(error)))
+            continue
+        for case in found:
+            # The same file given twice, by itself and by its folder, is one case.
+            if not case.files and case.path.resolve() in seen:
+                continue
+            seen.add(case.path.resolve())
+            cases.append(replace(case, case_id=_free(case.case_id, taken)))
+    return cases, failed
+
+
+def run_case(case: Case, work: Callable[[Case], SpineReading]) -> Outcome:
+    """Do the work for one case; whatever goes wrong with it becomes its outcome.
+
+    Args:
+        case: the case.
+        work: reads the scan and makes the reading.
+    """
+    try:
+        return Outcome(case.case_id, case.path, work(case))
+    except CaseError as error:
+        return Outcome(case.case_id, case.path, failure=_failure(error))
+    except Exception as error:  # a fault of ours in one case must not take the other cases with it
+        logger.debug("case %s", case.case_id, exc_info=True)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(". ")
+        hint = "This is a fault of siamed, not of the scan: run the case alone with --debug and report it."
+        return Outcome(case.case_id, case.path, failure=CaseFailure("internal-error", reason, hint))
+
+
+class Output:
+    """Where the outcomes of one run are written.
+
+    Args:
+        folder: made where absent.
+        single: one case is run, and its files lie in ``folder`` itself.
+    """
+
+    def __init__(self, folder: str | Path, single: bool) -> None:
+        self.folder = Path(folder)
+        self.single = single
+        self._rows: list[dict[str, str]] = []
+        self._index: list[CaseRow] = []
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def folder_of(self, case_id: str) -> Path:
+        """Where the files of a case lie."""
+        return self.folder if self.single else self.folder / case_id
+
+    def add(self, outcome: Outcome) -> Outcome:
+        """Write one case and bring the tables up to date.
+
+        Returns:
+            The outcome; a failure where the files could not be written.
+        """
+        folder = self.folder_of(outcome.case_id)
+        if outcome.reading is not None:
+            reading = outcome.reading
+
+            def write(case: Any) -> SpineReading:
+                _write_case(folder, reading)
+                return reading
+
+            outcome = run_case(_AsCase(outcome.case_id, outcome.path), write)  # type: ignore[arg-type]
+        failure = outcome.failure
+        if failure is not None:
+            _remove_case(folder, empty=not self.single)
+        code, reason, hint = (failure.code, failure.reason, failure.hint) if failure else ("", "", "")
+        status = "failed" if failure else "done"
+        self._rows.append(
+            dict(
+                zip(
+                    _CASE_COLUMNS,
+                    (outcome.case_id, str(outcome.path), status, code, reason, hint),
+                    strict=True,
+                )
+            )
+        )
+        self._index.append(
+            CaseRow(
+                outcome.case_id, "" if self.single else outcome.case_id, outcome.result, code, reason, hint
+            )
+        )
+        _write_text(self.folder / "cases.csv", table(_CASE_COLUMNS, self._rows))
+        if not self.single:
+            _write_text(self.folder / "index.html", render_index(self._index))
+        return outcome
+
+
+@dataclass(frozen=True)
+class _AsCase:
+    case_id: str
+    path: Path
+
+
+def grades_table(result: SpineResult) -> str:
+    """Return ``grades.csv``: one row a disc; for each task its grade, probability and expected value.
+
+    ``disc`` counts from 1, superior first; ``level`` is empty where it is not known; ``refer`` names the
+    tasks whose probability is low [D-0048].
+    """
+    columns = ["scan_id", "subject_id", "sequence", "disc", "level"]
+    for task in result.tasks:
+        columns += [task, f"{task}_probability", f"{task}_expected"]
+    rows = []
+    for number, disc in enumerate(result.discs, 1):
+        row: dict[str, Any] = {
+            "scan_id": result.scan.scan_id,
+            "subject_id": result.scan.subject_id,
+            "sequence": result.scan.sequence,
+            "disc": number,
+            "level": disc.level or "",
+            "refer": " ".join(unsure_tasks(disc)),
+        }
+        for task, grade in disc.grades.items():
+            row |= {
+                task: grade.grade,
+                f"{task}_probability": f"{grade.confidence:.4f}",
+                f"{task}_expected": f"{grade.expected:.4f}",
+            }
+        rows.append(row)
+    return table([*columns, "refer"], rows)
+
+
+def table(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    """Return CSV with a header; a missing value is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def name_volumes(result: SpineResult, volumes: Volumes) -> list[str]:
+    """Return a name for each volume: its level, or its number from the top where the level is not known."""
+    items = result.vertebrae if volumes.kind == "vb" else result.discs
+    return [items[i].level or f"unnamed-{i + 1:02d}" for i in volumes.indices]
+
+
+def _write_case(folder: Path, reading: SpineReading) -> None:
+    result = reading.result
+    text = result.to_json() + "\n"  # checks the result before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"report.html": render_report(reading)}
+    if result.tasks:
+        files["grades.csv"] = grades_table(result)
+    rows = list(_write_volumes(folder, reading))
+    if rows:
+        files["volumes.csv"] = table(_VOLUME_COLUMNS, rows)
+    for name, content in files.items():
+        _write_text(folder / name, content)
+    for name in set(_OWN_FILES) - {*files, "result.json"}:
+        (folder / name).unlink(missing_ok=True)
+    if not rows:
+        _remove_volumes(folder)
+    _write_text(folder / "result.json", text)
+
+
+def _write_volumes(folder: Path, reading: SpineReading) -> Iterator[dict[str, str]]:
+    """Write what was extracted as NIfTI, if bodies were asked for; yield the rows of the manifest."""
+    if not reading.bodies.images:
+        return
+    import nibabel
+    import numpy as np
+
+    from siamed.pipeline.experiments.files import replace_file, sha256_of
+
+    _remove_volumes(folder)
+    for volumes in (reading.bodies, reading.discs):
+        for name, volume in zip(name_volumes(reading.result, volumes), volumes.images, strict=True):
+            image = nibabel.Nifti1Image(
+                np.asarray(volume.as_tensor()[0], np.float32), np.asarray(volume.affine, float)
+            )
+            image.header.set_xyzt_units("mm")
+            path = Path("volumes", volumes.kind, f"{name}.nii.gz")
+            # The temporary name must end as NIfTI's does.
+            replace_file(folder / path, lambda beside, image=image: _save_nifti(image, beside))
+            yield {
+                "scan_id": reading.result.scan.scan_id,
+                "subject_id": reading.result.scan.subject_id,
+                "level": "" if name.startswith("unnamed") else name,
+                "kind": volumes.kind,
+                "path": path.as_posix(),
+                "sha256": sha256_of(folder / path),
+            }
+
+
+def _save_nifti(image: Any, path: Path) -> None:
+    import gzip
+
+    # No time and no name in the gzip header: the same volume gives the same bytes.
+    with open(path, "wb") as file, gzip.GzipFile("", "wb", 1, file, 0) as packed:
+        packed.write(image.to_bytes())
+
+
+def _remove_volumes(folder: Path) -> None:
+    for kind in _KINDS:
+        place = folder / "volumes" / kind
+        for path in place.glob("*.nii.gz") if place.is_dir() else ():
+            path.unlink()
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+    if (folder / "volumes").is_dir() and not any((folder / "volumes").iterdir()):
+        (folder / "volumes").rmdir()
+
+
+def _remove_case(folder: Path, empty: bool) -> None:
+    """Remove the files of an earlier run that a case would have replaced, and nothing else."""
+    if not folder.is_dir():
+        return
+    for name in _OWN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    _remove_volumes(folder)
+    if empty and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _write_text(path: Path, text: str) -> None:
+    from siamed.pipeline.experiments.files import replace_file
+
+    replace_file(path, lambda beside: beside.write_text(text, encoding="utf-8", newline=""))
+
+
+def _failure(error: CaseError) -> CaseFailure:
+    return CaseFailure(error.code, error.message, error.hint)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A folder name that no other case has, on file systems that do not tell cases apart either."""
+    plain = re.sub(r"[^\w.+=@ -]", "_", name).strip(". ") or "case"
+    candidate, number = plain, 1
+    while candidate.casefold() in taken:
+        number += 1
+        candidate = f"{plain}-{number}"
+    taken.add(candidate.casefold())
+    return candidate

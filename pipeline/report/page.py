@@ -1,0 +1,134 @@
+"""The page of one scan: what was found, how sure the networks are, and what to be careful about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamed.pipeline.report.pictures import (
+    MAIN_PIXELS,
+    STRIP_PIXELS,
+    DiscPicture,
+    disc_picture,
+    intensity_window,
+    middle_slice,
+    slice_picture,
+    strip,
+)
+from siamed.pipeline.report.tasks import task_title, value_title
+from siamed.pipeline.results import SCHEMA
+
+if TYPE_CHECKING:
+    from siamed.pipeline.results import DiscResult, GradeResult
+    from siamed.pipeline.spine import SpineReading
+
+__all__ = ["REFER_BELOW", "render_report", "unsure_tasks"]
+
+REFER_BELOW = 0.6
+"""A grade whose probability is below this is marked for a second look [D-0048]."""
+
+
+@dataclass(frozen=True)
+class GradeRow:
+    """One grade as the page shows it."""
+
+    task: str
+    title: str
+    grade: int
+    word: str
+    expected: float
+    confidence: float
+    refer: bool
+    bars: tuple[tuple[str, float, bool], ...]  # class, probability, whether it is the grade
+
+
+@dataclass(frozen=True)
+class DiscCard:
+    """One disc as the page shows it."""
+
+    anchor: str
+    name: str
+    grades: tuple[GradeRow, ...]
+    picture: DiscPicture | None
+
+    @property
+    def refer(self) -> bool:
+        """Whether any grade deserves a second look."""
+        return any(row.refer for row in self.grades)
+
+
+def render_report(reading: SpineReading, written: datetime | None = None) -> str:
+    """Return the page as HTML.
+
+    Args:
+        reading: from :class:`~siamed.pipeline.spine.SpineReader`.
+        written: the time that the page names; now where None.
+    """
+    window = intensity_window(reading)
+    main = slice_picture(reading, middle_slice(reading), MAIN_PIXELS, window, borrow=True)
+    cards = _cards(reading)
+    rows = {row.task: row.title for card in cards for row in card.grades}
+    return template("report.html.j2").render(
+        result=reading.result,
+        schema=SCHEMA,
+        main=main,
+        borrowed=[o.name for o in main.outlines if o.borrowed],
+        strip=[slice_picture(reading, d, STRIP_PIXELS, window) for d in strip(reading)],
+        cards=cards,
+        tasks=rows,
+        unsure=sum(row.refer for card in cards for row in card.grades),
+        words=lambda task, name, classes: value_title(task, int(name), classes),
+        refer_below=REFER_BELOW,
+        extracted=bool(reading.bodies.images),
+        written=(written or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def unsure_tasks(disc: DiscResult) -> tuple[str, ...]:
+    """Return the tasks of a disc whose grade deserves a second look."""
+    return tuple(task for task, grade in disc.grades.items() if grade.confidence < REFER_BELOW)
+
+
+def template(name: str) -> Any:
+    """Load a template of this package; what is filled in is escaped, a missing value is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("siamed.pipeline.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
+    return environment.get_template(name)
+
+
+def _cards(reading: SpineReading) -> list[DiscCard]:
+    pictures = {
+        index: disc_picture(np.asarray(image.as_tensor()[0], np.float32))
+        for index, image in zip(reading.discs.indices, reading.discs.images, strict=True)
+    }
+    cards = []
+    for index, disc in enumerate(reading.result.discs):
+        upper, lower = disc.vertebrae
+        name = disc.level or f"Disc between bodies {upper + 1} and {lower + 1}"
+        grades = tuple(_row(task, grade) for task, grade in disc.grades.items())
+        cards.append(DiscCard(f"disc-{index + 1}", name, grades, pictures.get(index)))
+    return cards
+
+
+def _row(task: str, grade: GradeResult) -> GradeRow:
+    return GradeRow(
+        task=task,
+        title=task_title(task),
+        grade=grade.grade,
+        word=value_title(task, grade.grade, len(grade.probabilities)),
+        expected=grade.expected,
+        confidence=grade.confidence,
+        refer=grade.confidence < REFER_BELOW,
+        bars=tuple((k, p, int(k) == grade.grade) for k, p in grade.probabilities.items()),
+    )

@@ -1,0 +1,298 @@
+"""What siamed says about one scan: the schema ``siamed/spine/1`` as dataclasses, to JSON and back.
+
+Conventions. ``*_mm`` are RAS+ millimeters (NIfTI's world). ``*_voxel`` and ``slices`` are indices into the
+input file's own array, in its own order and direction. Corners: anterior-superior, posterior-superior,
+posterior-inferior, anterior-inferior. Vertebrae and discs are listed from superior to inferior. Grades are
+counted as their standard counts them (Pfirrmann 1-5). Fields and units: ``spine-1.schema.json`` beside this
+file, which :func:`check_schema` applies; the fields beyond the first draft of the schema are explained in
+[D-0045].
+
+This module imports neither torch nor NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+__all__ = [
+    "SCHEMA",
+    "BundleFacts",
+    "DiscResult",
+    "GradeResult",
+    "ScanFacts",
+    "SpineResult",
+    "VertebraResult",
+    "check_schema",
+]
+
+SCHEMA = "siamed/spine/1"
+_SCHEMA_FILE = "spine-1.schema.json"
+_SUM_TOLERANCE = 1e-3  # probabilities are written with 6 decimals; a network in half precision sums worse
+
+_NUMBERS_OVER_LINES = re.compile(r"\[\n\s*(-?\d[^\[\]\"{}]*?)\s*\]")
+
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    """Which scan this is, without saying whose.
+
+    Args:
+        scan_id: keyed hash.
+        subject_id: keyed hash.
+        sequence: "T2", "T1", "T2_SPACE", ... or "unknown".
+        shape: voxels along the file's own axes.
+        spacing_mm: distance between voxels along the file's own axes.
+        orientation: where the file's own axes grow, such as "PIL".
+        modality: "MR" or "unknown".
+        notes: what the reader chose and found unusual.
+    """
+
+    scan_id: str
+    subject_id: str
+    sequence: str
+    shape: tuple[int, int, int]
+    spacing_mm: Point
+    orientation: str
+    modality: str = "unknown"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """Which weights spoke: the bundle's name and version, and the SHA-256 of its weights."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class VertebraResult:
+    """One vertebral body.
+
+    Args:
+        level: "L5", "S1", ...; None where the scan cannot say.
+        level_probability: probability of ``level``, or of the best guess where it is None.
+        score: detection confidence.
+        partial: the body is cut by the edge of the scan.
+        center_voxel: mean of the corners, in the file's own indices.
+        center_mm: mean of the corners.
+        corners_mm: the four corners in the middle slice.
+        slices: first and last slice that shows the body, in the file's own index along its slice axis.
+        flags: "transitional" and the like.
+    """
+
+    level: str | None
+    level_probability: float
+    score: float
+    partial: bool
+    center_voxel: Point
+    center_mm: Point
+    corners_mm: tuple[Point, Point, Point, Point]
+    slices: tuple[int, int]
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GradeResult:
+    """One grade of one disc.
+
+    Args:
+        grade: the most probable class, or what the bundle's rule makes of the probabilities.
+        probabilities: class -> probability; they sum to 1.
+        expected: sum of class times probability.
+    """
+
+    grade: int
+    probabilities: dict[str, float]
+    expected: float
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the grade that was given."""
+        return self.probabilities[str(self.grade)]
+
+
+@dataclass(frozen=True)
+class DiscResult:
+    """One intervertebral disc.
+
+    Args:
+        level: "L4-L5"; None where a neighbor's level is not known.
+        center_mm: midway between the facing plates.
+        center_voxel: the same in the file's own indices.
+        vertebrae: positions of the upper and the lower neighbor in the list of vertebrae, from 0.
+        grades: task -> grade; empty where nothing was graded.
+    """
+
+    level: str | None
+    center_mm: Point
+    center_voxel: Point
+    vertebrae: tuple[int, int]
+    grades: dict[str, GradeResult] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SpineResult:
+    """Everything said about one scan.
+
+    Args:
+        scan: the scan.
+        bundles: the bundles that were used.
+        vertebrae: from superior to inferior.
+        discs: from superior to inferior; a disc whose plates are not both in view is not among them.
+        warnings: what a reader must know before using the rest.
+        software: package -> version.
+    """
+
+    scan: ScanFacts
+    bundles: tuple[BundleFacts, ...]
+    vertebrae: tuple[VertebraResult, ...]
+    discs: tuple[DiscResult, ...]
+    warnings: tuple[str, ...] = ()
+    software: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the grades given, in the order of their first appearance."""
+        return tuple(dict.fromkeys(task for disc in self.discs for task in disc.grades))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the schema has it: plain dicts, lists, strings and numbers, checked.
+
+        Raises:
+            ValueError: if the result breaks the schema or contradicts itself.
+        """
+        data = {"schema": SCHEMA, **_plain(asdict(self))}
+        check_schema(data)
+        return data
+
+    def to_json(self, indent: int | None = 1) -> str:
+        """The text of ``result.json``; the same result gives the same text.
+
+        Raises:
+            ValueError: as :meth:`to_dict`.
+        """
+        text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+        # Points on one line: no string of JSON holds a line break, so only lists of numbers are touched.
+        return _NUMBERS_OVER_LINES.sub(
+            lambda match: "[" + ", ".join(n.strip() for n in match[1].split(",")) + "]", text
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> SpineResult:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            ValueError: if the data break the schema or contradict themselves.
+        """
+        check_schema(data)
+        return cls(
+            scan=ScanFacts(**{k: _tuples(v) for k, v in data["scan"].items()}),
+            bundles=tuple(BundleFacts(**bundle) for bundle in data["bundles"]),
+            vertebrae=tuple(
+                VertebraResult(**{k: _tuples(v) for k, v in vertebra.items()})
+                for vertebra in data["vertebrae"]
+            ),
+            discs=tuple(_disc(disc) for disc in data["discs"]),
+            warnings=tuple(data["warnings"]),
+            software=dict(data["software"]),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> SpineResult:
+        """Read the text of a ``result.json``.
+
+        Raises:
+            ValueError: if it is not JSON, or as :meth:`from_dict`.
+        """
+        return cls.from_dict(json.loads(text))
+
+
+def check_schema(data: Any) -> None:
+    """Check a ``result.json`` against the JSON schema and against itself.
+
+    Beyond the schema: level names are not given twice, a disc names vertebrae that are in the list and
+    follow each other, first slices come before last ones, a grade is one of its classes, and probabilities
+    sum to 1.
+
+    Args:
+        data: what ``json.loads`` gives.
+
+    Raises:
+        ValueError: the first breach, with the place where it is.
+    """
+    from jsonschema.exceptions import best_match
+
+    _check_finite(data, "$")
+    error = best_match(_validator().iter_errors(data))
+    if error is not None:
+        raise ValueError(f"result breaks {SCHEMA} at {error.json_path}: {error.message}")
+    for name in ("vertebrae", "discs"):
+        levels = [item["level"] for item in data[name] if item["level"] is not None]
+        if len(set(levels)) < len(levels):
+            raise ValueError(f"{name} must not give a level twice, got {levels}")
+    for i, vertebra in enumerate(data["vertebrae"]):
+        first, last = vertebra["slices"]
+        if first > last:
+            raise ValueError(f"slices of vertebra {i} must be (first, last), got {[first, last]}")
+    for i, disc in enumerate(data["discs"]):
+        _check_disc(i, disc, len(data["vertebrae"]))
+
+
+def _check_finite(value: Any, place: str) -> None:
+    # JSON has no NaN, but Python's reader and writer do, and a JSON schema lets it pass every bound.
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"result must be finite at {place}, got {value}")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        _check_finite(item, f"{place}.{key}")
+
+
+def _check_disc(index: int, disc: dict[str, Any], vertebrae: int) -> None:
+    upper, lower = disc["vertebrae"]
+    if lower != upper + 1 or lower >= vertebrae:
+        raise ValueError(
+            f"vertebrae of disc {index} must be two neighbors among {vertebrae}, got {[upper, lower]}"
+        )
+    for task, grade in disc["grades"].items():
+        if str(grade["grade"]) not in grade["probabilities"]:
+            raise ValueError(
+                f"{task} of disc {index} must be one of {list(grade['probabilities'])}, got {grade['grade']}"
+            )
+        total = math.fsum(grade["probabilities"].values())
+        if abs(total - 1) > _SUM_TOLERANCE:
+            raise ValueError(f"probabilities of {task} of disc {index} must sum to 1, got {total:.4f}")
+
+
+@cache
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+
+    text = files("siamed.pipeline").joinpath(_SCHEMA_FILE).read_text(encoding="utf-8")
+    return Draft202012Validator(json.loads(text))
+
+
+def _disc(data: dict[str, Any]) -> DiscResult:
+    plain = {k: _tuples(v) for k, v in data.items() if k != "grades"}
+    return DiscResult(**plain, grades={task: GradeResult(**grade) for task, grade in data["grades"].items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,358 @@
+"""From a scan to named vertebrae and graded discs: the one road that every command takes.
+
+    scan -> sagittal view -> column of vertebrae -> disc volumes -> grades -> result
+
+Networks are loaded once, in :meth:`SpineReader.from_bundles`, and used for any number of scans. What comes
+out is the :class:`~siamed.pipeline.results.SpineResult` in the frame of the input file, and beside it the
+view, the column and the volumes, for pictures and for other uses.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamed import __version__
+from siamed.pipeline.errors import CaseError
+from siamed.pipeline.results import (
+    BundleFacts,
+    DiscResult,
+    GradeResult,
+    Point,
+    ScanFacts,
+    SpineResult,
+    VertebraResult,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from monai.data import MetaTensor
+
+    from siamed.pipeline.detection.vertebra import Column, Vertebra
+    from siamed.pipeline.scans import Scan
+
+    Detector = Callable[[MetaTensor], Column]
+    Grader = Callable[[torch.Tensor], Sequence[Mapping[str, Mapping[str, Any]]]]
+
+__all__ = ["DETECTION_BUNDLE", "GRADING_BUNDLE", "SpineReader", "SpineReading", "Volumes", "pick_device"]
+
+logger = logging.getLogger(__name__)
+
+DETECTION_BUNDLE = "spine_mr_vertebra_detection"
+GRADING_BUNDLE = "spine_mr_disc_grading"
+_MM_DECIMALS, _VOXEL_DECIMALS, _PROBABILITY_DECIMALS = 3, 3, 6
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """Extracted volumes with what they show.
+
+    Args:
+        kind: "vb" for vertebral bodies, "ivd" for discs.
+        indices: for each volume, which of the column's vertebrae or discs it shows.
+        images: for each volume a MetaTensor ``(1, 9, H, W)`` whose affine maps it to the patient.
+    """
+
+    kind: str
+    indices: tuple[int, ...] = ()
+    images: tuple[MetaTensor, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class SpineReading:
+    """A result and what it was made from.
+
+    Args:
+        result: in the frame of the input file.
+        view: ``(1, D, H, W)`` in LIP.
+        column: the detection, in canonical slices.
+        slice_numbers: for each canonical slice its index in the file, which may count the other way.
+        discs: the graded or extracted discs.
+        bodies: the extracted vertebral bodies, empty unless asked for.
+    """
+
+    result: SpineResult
+    view: MetaTensor = field(repr=False)
+    column: Column = field(repr=False)
+    slice_numbers: tuple[int, ...] = field(repr=False)
+    discs: Volumes = field(default_factory=lambda: Volumes("ivd"))
+    bodies: Volumes = field(default_factory=lambda: Volumes("vb"))
+
+
+class SpineReader:
+    """Read scans one after the other with the same networks.
+
+    Args:
+        detector: maps a sagittal view to a column.
+        grader: maps disc volumes ``(N, 1, 9, 112, 224)`` to N dicts task -> grade; None where only detection
+            or extraction is wanted.
+        bundles: name, version and hash of the bundles behind them.
+
+    Example:
+        >>> reader = SpineReader.from_bundles(device="cpu")  # doctest: +SKIP
+        >>> reader.grade(read_scan("scan.nii.gz")).result.discs[0].grades["pfirrmann"].grade  # doctest: +SKIP
+        3
+    """
+
+    def __init__(
+        self, detector: Detector, grader: Grader | None = None, bundles: Sequence[BundleFacts] = ()
+    ) -> None:
+        self.detector = detector
+        self.grader = grader
+        self.bundles = tuple(bundles)
+
+    @classmethod
+    def from_bundles(
+        cls,
+        detection: str | Path = DETECTION_BUNDLE,
+        grading: str | Path | None = GRADING_BUNDLE,
+        device: str = "cpu",
+    ) -> SpineReader:
+        """Load the networks.
+
+        Args:
+            detection: name or folder of the detection bundle.
+            grading: name or folder of the grading bundle; None for none.
+            device: a torch device, or "auto" for the best there is.
+        """
+        from siamed.pipeline.bundles import bundle_info
+        from siamed.pipeline.detection import VertebraDetector
+
+        place = pick_device(device)
+        names: list[str | Path] = [detection]
+        detector, grader = VertebraDetector.from_bundle(detection, place), None
+        if grading is not None:
+            from siamed.pipeline.grading import DiscGrader
+
+            grader = DiscGrader.from_bundle(grading, place)
+            names.append(grading)
+        facts = [bundle_info(name) for name in names]
+        return cls(detector, grader, [BundleFacts(f["name"], str(f["version"]), f["sha256"]) for f in facts])
+
+    def detect(self, scan: Scan) -> SpineReading:
+        """Find and name the vertebrae.
+
+        Raises:
+            CaseError: what :func:`~siamed.pipeline.scans.sagittal_view` raises, and code ``no-vertebrae``.
+        """
+        from siamed.pipeline.scans import sagittal_view
+
+        view = sagittal_view(scan)
+        column = self.detector(view)
+        if not column.vertebrae:
+            raise CaseError(
+                "no-vertebrae",
+                "no vertebra was found in the scan",
+                path=scan.source,
+                hint="Check that the scan shows the lumbar spine in sagittal slices.",
+            )
+        frame = _Frame(scan, view)
+        numbers = tuple(frame.slice_number(d) for d in range(int(view.shape[1])))
+        return SpineReading(self._result(scan, frame, column), view, column, numbers)
+
+    def extract(self, scan: Scan) -> SpineReading:
+        """Find the vertebrae, cut out their bodies and the discs between them.
+
+        Bodies cut by the edge of the scan are left out.
+
+        Raises:
+            CaseError: as :meth:`detect`.
+        """
+        found = self.detect(scan)
+        whole = [i for i, v in enumerate(found.column.vertebrae) if not v.partial]
+        return replace(
+            found,
+            discs=cut_discs(found.view, found.column),
+            bodies=cut_bodies(found.view, found.column, whole),
+        )
+
+    def grade(self, scan: Scan) -> SpineReading:
+        """Find the vertebrae, cut out the discs and grade them.
+
+        Raises:
+            CaseError: as :meth:`detect`, and code ``no-discs`` where no disc has both plates in view.
+            ValueError: if the reader has no grader.
+        """
+        if self.grader is None:
+            raise ValueError("grader must be given to grade discs, got None")
+        import torch
+
+        found = self.detect(scan)
+        if not found.column.discs:
+            raise CaseError(
+                "no-discs",
+                f"{len(found.column.vertebrae)} vertebrae were found, no disc has both its plates in view",
+                path=scan.source,
+                hint="Give a scan that shows the lumbar discs whole.",
+            )
+        discs = cut_discs(found.view, found.column)
+        batch = torch.stack([image.as_tensor() for image in discs.images])
+        grades = self.grader(batch)
+        if len(grades) != len(discs.images):
+            raise ValueError(
+                f"grader must give one answer a disc: {len(discs.images)} discs, {len(grades)} answers"
+            )
+        result = self._result(scan, _Frame(scan, found.view), found.column, grades)
+        return replace(found, result=result, discs=discs)
+
+    def _result(
+        self,
+        scan: Scan,
+        frame: _Frame,
+        column: Column,
+        grades: Sequence[Mapping[str, Mapping[str, Any]]] = (),
+    ) -> SpineResult:
+        shape = scan.image.shape[1:]
+        answers = list(grades) or [{}] * len(column.discs)
+        return SpineResult(
+            scan=ScanFacts(
+                scan_id=scan.scan_id,
+                subject_id=scan.subject_id,
+                sequence=scan.sequence,
+                shape=(int(shape[0]), int(shape[1]), int(shape[2])),
+                spacing_mm=_point(scan.spacing_mm, 6),
+                orientation=scan.orientation,
+                modality=scan.modality,
+                notes=tuple(scan.notes),
+            ),
+            bundles=self.bundles,
+            vertebrae=tuple(_vertebra(v, frame) for v in column.vertebrae),
+            discs=tuple(
+                DiscResult(
+                    level=disc.level,
+                    center_mm=_point(disc.center_mm, _MM_DECIMALS),
+                    center_voxel=frame.voxel(disc.center_mm),
+                    vertebrae=(disc.upper, disc.lower),
+                    grades={task: _grade(given) for task, given in answer.items()},
+                )
+                for disc, answer in zip(column.discs, answers, strict=True)
+            ),
+            warnings=tuple(column.warnings) + _partial_warning(column),
+            software=_software(),
+        )
+
+
+def cut_discs(view: MetaTensor, column: Column) -> Volumes:
+    """Cut out the column's discs, 9 x 112 x 224, as the grader was trained on them.
+
+    Args:
+        view: ``(1, D, H, W)`` in LIP.
+        column: the vertebrae and discs found in it.
+    """
+    from siamed.transforms.extract_disc import extract_discs
+
+    bodies = [v.slice_corners_mm for v in column.vertebrae]
+    pairs = [(bodies[disc.upper], bodies[disc.lower]) for disc in column.discs]
+    images = extract_discs(view, pairs) if pairs else []
+    return Volumes("ivd", tuple(range(len(pairs))), tuple(images))
+
+
+def cut_bodies(view: MetaTensor, column: Column, indices: Sequence[int]) -> Volumes:
+    """Cut out vertebral bodies, 9 x 224 x 224, normalized by their neighbors in the column.
+
+    Args:
+        view: ``(1, D, H, W)`` in LIP.
+        column: the vertebrae found in it.
+        indices: which of them.
+    """
+    from siamed.transforms.extract_vertebral_body import ExtractVertebralBody
+
+    bodies = [v.slice_corners_mm for v in column.vertebrae]
+    around = [bodies[max(i - 1, 0) : i] + bodies[i + 1 : i + 2] for i in indices]
+    images = ExtractVertebralBody().many(view, [bodies[i] for i in indices], around) if indices else []
+    return Volumes("vb", tuple(indices), tuple(images))
+
+
+def pick_device(name: str = "auto") -> str:
+    """Return a torch device that exists here: "auto" takes CUDA, else Apple's GPU, else the CPU.
+
+    Raises:
+        ValueError: if the name is no device of this machine.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        raise ValueError(f"device must be auto, cpu, cuda or mps and present here, got {name!r}") from error
+    return name
+
+
+class _Frame:
+    """From the canonical view to the indices of the input file."""
+
+    def __init__(self, scan: Scan, view: MetaTensor) -> None:
+        self._inverse = np.linalg.inv(np.asarray(scan.image.affine, float))
+        self._across = next(i for i, code in enumerate(scan.orientation) if code in "LR")
+        self._view_affine = np.asarray(view.affine, float)
+
+    def voxel(self, point_mm: np.ndarray) -> Point:
+        """RAS+ mm -> index in the file."""
+        return _point(self._inverse[:3, :3] @ point_mm + self._inverse[:3, 3], _VOXEL_DECIMALS)
+
+    def slice_number(self, index: int) -> int:
+        """Canonical slice -> the file's own index along its slice axis."""
+        return round(self.voxel(self._view_affine[:3, 0] * index + self._view_affine[:3, 3])[self._across])
+
+    def slices(self, first: int, last: int) -> tuple[int, int]:
+        """A range of canonical slices -> the file's own, which may count the other way."""
+        a, b = self.slice_number(first), self.slice_number(last)
+        return min(a, b), max(a, b)
+
+
+def _vertebra(vertebra: Vertebra, frame: _Frame) -> VertebraResult:
+    corners = [_point(corner, _MM_DECIMALS) for corner in vertebra.corners_mm]
+    return VertebraResult(
+        level=vertebra.level,
+        level_probability=_probability(vertebra.level_probability),
+        score=_probability(vertebra.score),
+        partial=bool(vertebra.partial),
+        center_voxel=frame.voxel(vertebra.center_mm),
+        center_mm=_point(vertebra.center_mm, _MM_DECIMALS),
+        corners_mm=(corners[0], corners[1], corners[2], corners[3]),
+        slices=frame.slices(*vertebra.slices),
+        flags=tuple(vertebra.flags),
+    )
+
+
+def _grade(given: Mapping[str, Any]) -> GradeResult:
+    return GradeResult(
+        grade=int(given["grade"]),
+        probabilities={str(k): _probability(p) for k, p in given["probabilities"].items()},
+        expected=round(float(given["expected"]), _PROBABILITY_DECIMALS),
+    )
+
+
+def _partial_warning(column: Column) -> tuple[str, ...]:
+    names = [v.level or f"body {i + 1}" for i, v in enumerate(column.vertebrae) if v.partial]
+    if not names:
+        return ()
+    return (f"Cut by the edge of the scan, with outer corners guessed: {', '.join(names)}.",)
+
+
+def _probability(value: float) -> float:
+    return round(float(value), _PROBABILITY_DECIMALS)
+
+
+def _point(values: Sequence[float] | np.ndarray, decimals: int) -> Point:
+    x, y, z = (round(float(v), decimals) + 0.0 for v in values)  # + 0.0 makes -0.0 plain
+    return x, y, z
+
+
+def _software() -> dict[str, str]:
+    versions = {"siamed": __version__, "python": platform.python_version()}
+    for name in ("torch", "monai"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that pip does not know
+            logger.debug("the version of %s is not known", name)
+    return versions

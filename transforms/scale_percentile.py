@@ -25,9 +25,11 @@ def slice_percentile_scale(image: torch.Tensor, percentile: float, ceiling: floa
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile must be in (0, 100], got {percentile}")
     flat = image.float().reshape(-1, image.shape[-2] * image.shape[-1])
-    ranked = torch.where(flat > 0, flat, torch.nan)
-    scale = torch.nanquantile(ranked, percentile / 100, dim=1, keepdim=True)
-    scale = torch.where(torch.isfinite(scale) & (scale > 0), scale, torch.ones_like(scale))
+    scale = torch.ones(len(flat), 1, device=flat.device)
+    for index, row in enumerate(flat):
+        seen = row[row > 0]
+        if len(seen):
+            scale[index] = seen.kthvalue(max(1, round(percentile / 100 * len(seen)))).values
     return (flat / scale).clamp(0, ceiling).reshape(image.shape)
 
 

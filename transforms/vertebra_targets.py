@@ -40,12 +40,18 @@ def _inside(points: np.ndarray, size: tuple[int, int], margin: float) -> np.ndar
 
 
 def draw_targets(
-    corners: np.ndarray, kinds: np.ndarray, size: tuple[int, int], center_sigma_px: float, corner_sigma_px: float
+    corners: np.ndarray,
+    seen_corners: np.ndarray,
+    kinds: np.ndarray,
+    size: tuple[int, int],
+    center_sigma_px: float,
+    corner_sigma_px: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Heatmaps and offsets of one view.
 
     Args:
         corners: ``(N, 4, 2)`` (row, column) in view pixels, order AS, PS, PI, AI.
+        seen_corners: the same, clipped to the scan: a cut body's center is that of its visible part.
         kinds: ``(N,)`` 0 whole, 1 S1, 2 cut by the edge of the scan, -1 uncertain (ignored where it lies).
         size: (rows, columns).
         center_sigma_px: width of the center heatmaps.
@@ -54,14 +60,14 @@ def draw_targets(
     Returns:
         ``(15, H, W)`` targets and ``(9, H, W)`` weights: 7 for the heatmaps (0 where uncertain), the eighth for
         the offsets of the upper two corners, the ninth for the lower two. A body with a corner outside the view
-        is partial; S1's extrapolated lower corners have no heatmap.
+        is partial; S1's extrapolated lower corners have no heatmap and count less.
     """
     targets = np.zeros((15, *size), np.float32)
     weights = np.zeros((9, *size), np.float32)
     weights[:7] = 1
     grid = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in size), indexing="ij"))
-    for quad, kind in zip(corners, kinds, strict=True):
-        center = quad.mean(0)
+    for quad, visible, kind in zip(corners, seen_corners, kinds, strict=True):
+        center = np.clip(visible, 0, np.asarray(size) - 1).mean(0)
         extent = float(np.sqrt(abs(_area(quad)))) or 1.0
         seen = _inside(quad, size, 1.0)
         if kind == PARTIAL:
@@ -74,10 +80,10 @@ def draw_targets(
             continue
         needed = seen[:2] if kind == SACRAL else seen
         if needed.all():
-            targets[kind] = np.maximum(targets[kind], _gaussian(size, center, center_sigma_px))
+            targets[kind] = np.maximum(targets[kind], _gaussian(size, quad.mean(0), center_sigma_px))
+            center = quad.mean(0)
         else:
-            visible = np.clip(quad, 0, np.asarray(size) - 1).mean(0)
-            targets[PARTIAL] = np.maximum(targets[PARTIAL], _gaussian(size, visible, center_sigma_px))
+            targets[PARTIAL] = np.maximum(targets[PARTIAL], _gaussian(size, center, center_sigma_px))
         for index in range(4):
             if seen[index] and not (kind == SACRAL and index >= 2):
                 targets[3 + index] = np.maximum(targets[3 + index], _gaussian(size, quad[index], corner_sigma_px))
@@ -85,8 +91,8 @@ def draw_targets(
         for index in range(4):
             offset = (quad[index][:, None, None] - grid) / OFFSET_UNIT_PX
             targets[7 + 2 * index : 9 + 2 * index][:, near] = offset[:, near]
-        weights[7][near] = float(seen[:2].all())
-        weights[8][near] = float(seen[2:].all()) * (0.3 if kind == SACRAL else 1.0)
+        weights[7][near] = float(kind != PARTIAL)  # corners beyond the view are known, beyond the scan they are not
+        weights[8][near] = 0.3 if kind == SACRAL else 1.0
     return targets, weights
 
 
@@ -98,7 +104,7 @@ def _area(quad: np.ndarray) -> float:
 class VertebraTargetsd(Transform):
     """Add ``targets`` ``(15, H, W)``, ``weights`` ``(9, H, W)`` and ``tissue`` ``(1, H, W)`` to an item.
 
-    Reads ``label``, ``corners`` and ``kinds``. Deterministic.
+    Reads ``label``, ``corners``, ``seen_corners`` and ``kinds``. Deterministic.
 
     Args:
         center_sigma_px: width of center heatmaps.
@@ -112,6 +118,7 @@ class VertebraTargetsd(Transform):
         label = data["label"]
         targets, weights = draw_targets(
             np.asarray(data["corners"]),
+            np.asarray(data["seen_corners"]),
             np.asarray(data["kinds"]),
             tuple(label.shape[-2:]),
             self.center_sigma_px,

@@ -84,6 +84,7 @@ class RandVertebraViewd(MapTransform, Randomizable):
     """Draw a view of a slice for training, or take the fixed one for validation.
 
     Input keys besides image and label: ``corners`` ``(N, 4, 2)`` in source pixels and ``spacing_mm`` (row, column).
+    Output: corners in view pixels, and ``seen_corners``, the same after clipping to the source image.
 
     Args:
         keys: image key, then label key.
@@ -122,7 +123,8 @@ class RandVertebraViewd(MapTransform, Randomizable):
             return ViewParameters(center_mm=tuple((shape - 1) / 2 * spacing))
         corners = np.asarray(data["corners"], float).reshape(-1, 2)
         low, high = (corners.min(0), corners.max(0)) if len(corners) else (0 * shape, shape)
-        along = self.R.uniform(low[0], high[0])  # any height of the column, so that all levels are seen cut
+        extent = high[0] - low[0]  # any height of the column, so that all levels are seen whole and cut
+        along = self.R.uniform(low[0] + 0.2 * extent, high[0] - 0.2 * extent)
         middle = np.array([along, (low[1] + high[1]) / 2]) * spacing
         shift = self.R.uniform(-1, 1, 2) * self.shift_mm
         log_low, log_high = np.log(self.zoom)
@@ -139,9 +141,8 @@ class RandVertebraViewd(MapTransform, Randomizable):
         image, label = self.keys
         result[image] = self.view.image(data[image], affine)
         result[label] = self.view.image(data[label], affine, mode="nearest")
-        result["corners"] = self.view.points(np.asarray(data["corners"], float).reshape(-1, 4, 2), affine)
-        edges = np.array([[0, 0], np.asarray(data[image].shape[-2:]) - 1], float)
-        result["source_box"] = self.view.points(
-            np.array([[r, c] for r in edges[:, 0] for c in edges[:, 1]]), affine
-        )
+        corners = np.asarray(data["corners"], float).reshape(-1, 4, 2)
+        last = np.asarray(data[image].shape[-2:]) - 1
+        result["corners"] = self.view.points(corners, affine)
+        result["seen_corners"] = self.view.points(np.clip(corners, 0, last), affine)
         return result

@@ -26,6 +26,7 @@ _MIN_BODY_AREA_MM2 = 150.0  # a lumbar body covers 700-1200 mm2 in a sagittal sl
 _MIN_BODY_VOLUME_MM3 = 1500.0
 _CORNER_DEPTH_MM = 1.5  # pixels this close to the extreme one are averaged: a corner is a place, not a pixel
 _S1_HEIGHT, _S1_TAPER = 0.85, 0.70  # of the plate's length: extrapolated S1 body [D-0020]
+_CUT_HEIGHT = 0.80  # of the plate's length: a body whose upper part lies beyond the scan [D-0020]
 
 
 @dataclass
@@ -186,24 +187,44 @@ def vertebral_bodies(label: np.ndarray, spacing: Sequence[float]) -> list[BodyLa
         rows = np.flatnonzero(instance.any((0, 2)))
         body.partial = bool(rows[0] == 0 or rows[-1] == label.shape[1] - 1)
         found.append(body)
-    sacral = _sacral_body(label, found[-1], _column_direction(centers, len(bodies) - 1), size)
-    return ([sacral] if sacral else []) + found[::-1]
-
-
-def _sacral_body(label: np.ndarray, lowest: BodyLabel, up: np.ndarray, size: np.ndarray) -> BodyLabel | None:
     discs = _instances(label == DISC, size, 300.0)
-    if not discs or not lowest.slice_centers:
+    sacral = _sacral_body(discs, found[-1], _column_direction(centers, len(bodies) - 1), size)
+    cut = _cut_body(discs, found[0], _column_direction(centers, 0), size)
+    return ([sacral] if sacral else []) + found[::-1] + ([cut] if cut else [])
+
+
+def _row(item: np.ndarray | BodyLabel) -> float:
+    """Mean row of a mask or of a body."""
+    if isinstance(item, BodyLabel):
+        return float(np.mean([c[0] for c in item.slice_centers.values()]))
+    return float(np.argwhere(item.any((0, 2))).mean())
+
+
+def _sacral_body(discs: list[np.ndarray], lowest: BodyLabel, up: np.ndarray, size: np.ndarray) -> BodyLabel | None:
+    """S1 below the lowest disc; None where no disc lies below the lowest body."""
+    below = [disc for disc in discs if lowest.slice_centers and _row(disc) > _row(lowest)]
+    if not below:
         return None
-    disc = max(discs, key=lambda m: float(np.argwhere(m.any((0, 2))).mean()))
-    disc_row = float(np.argwhere(disc.any((0, 2))).mean())
-    if disc_row <= float(np.mean([c[0] for c in lowest.slice_centers.values()])):
-        return None  # no disc below the lowest body: nothing says where the sacrum begins
-    sacral = BodyLabel(order=0, sacral=True)
-    for d, region in _slice_regions(disc, size, 40.0).items():
+    body = BodyLabel(order=0, sacral=True)
+    for d, region in _slice_regions(max(below, key=_row), size, 40.0).items():
+        body.slice_corners[d] = _s1_corners(region, _disc_up(region, up, size), size[1:])
+        body.slice_centers[d] = body.slice_corners[d].mean(0)
+    return body
+
+
+def _cut_body(discs: list[np.ndarray], highest: BodyLabel, up: np.ndarray, size: np.ndarray) -> BodyLabel | None:
+    """The cut body above the highest disc where the labels leave it out: lower plate from the disc, rest guessed."""
+    above = [disc for disc in discs if highest.slice_centers and _row(disc) < _row(highest)]
+    if not above:
+        return None
+    body = BodyLabel(order=highest.order + 1, partial=True)
+    for d, region in _slice_regions(min(above, key=_row), size, 40.0).items():
         tilt = _disc_up(region, up, size)
-        sacral.slice_corners[d] = _s1_corners(region, tilt, size[1:])
-        sacral.slice_centers[d] = sacral.slice_corners[d].mean(0)
-    return sacral
+        front, back = (corners_of_mask(region, tilt, size[1:]) * size[1:])[:2]
+        rise = _CUT_HEIGHT * np.linalg.norm(back - front) * tilt / np.linalg.norm(tilt)
+        body.slice_corners[d] = np.array([front + rise, back + rise, back, front]) / size[1:]
+        body.slice_centers[d] = body.slice_corners[d].mean(0)
+    return body
 
 
 def _disc_up(region: np.ndarray, up: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Loss of the vertebra detector: heatmaps, offsets and tissues.
 
 ``L = w_h * mean(w (1 + a g) BCE(h, g)) + w_o * sum(m |o - t|) / sum(m) + w_t * CE(s, c)`` with heatmap logits h,
-soft Gaussian targets g, weights w (zero where a label is uncertain), positive emphasis a, offsets o with targets
+soft Gaussian targets g, weights w (zero where a label is uncertain), positive emphasis a (one for each heatmap), offsets o with targets
 t on the mask m around centers, tissue logits s and classes c [D-0021].
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -21,7 +23,7 @@ class VertebraDetectionLoss(nn.Module):
         heatmap_weight: w_h.
         offset_weight: w_o.
         tissue_weight: w_t.
-        positive_emphasis: a; a heatmap is nearly all background.
+        positive_emphasis: a for the 7 heatmaps: they are nearly all background, and S1 and cut bodies are rare.
 
     Shape:
         - input ``(B, 19, H, W)``: 7 heatmap logits, 8 offsets, 4 tissue logits;
@@ -30,11 +32,14 @@ class VertebraDetectionLoss(nn.Module):
     """
 
     def __init__(
-        self, heatmap_weight: float, offset_weight: float, tissue_weight: float, positive_emphasis: float
+        self, heatmap_weight: float, offset_weight: float, tissue_weight: float, positive_emphasis: Sequence[float]
     ) -> None:
         super().__init__()
+        if len(positive_emphasis) != 7:
+            raise ValueError(f"positive_emphasis must have one value for each of 7 heatmaps, got {len(positive_emphasis)}")
         self.heatmap_weight, self.offset_weight = heatmap_weight, offset_weight
-        self.tissue_weight, self.positive_emphasis = tissue_weight, positive_emphasis
+        self.tissue_weight = tissue_weight
+        self.register_buffer("emphasis", torch.tensor(list(positive_emphasis)).view(1, 7, 1, 1), persistent=False)
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if input.shape[1] != 19 or target.shape[1] != 25:
@@ -42,7 +47,7 @@ class VertebraDetectionLoss(nn.Module):
                 f"input must have 19 and target 25 channels, got {input.shape[1]} and {target.shape[1]}"
             )
         heat, offsets, weights = target[:, :7], target[:, 7:15], target[:, 15:22]
-        emphasis = weights * (1 + self.positive_emphasis * heat)
+        emphasis = weights * (1 + self.emphasis * heat)
         entropy = functional.binary_cross_entropy_with_logits(input[:, :7], heat, reduction="none")
         heatmap = (emphasis * entropy).mean()
         mask = target[:, 22:24].repeat_interleave(4, dim=1)

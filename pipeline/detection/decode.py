@@ -46,8 +46,8 @@ class SliceBody:
     Attributes:
         corners: ``(4, 2)`` (row, column).
         score: height of its center peak, 0-1.
-        sacral: share of the S1 map in the evidence at the peak, 0-1.
-        partial: share of the map of cut bodies, 0-1.
+        sacral: share of the S1 map in the odds at the peak, 0-1.
+        partial: the same share of the map of cut bodies, 0-1.
     """
 
     corners: np.ndarray
@@ -97,17 +97,17 @@ def decode_slice(maps: np.ndarray, settings: DecodeSettings) -> list[SliceBody]:
         r = settings.offset_radius_px
         window = (slice(max(row - r, 0), row + r + 1), slice(max(column - r, 0), column + r + 1))
         weight = best[window] / best[window].sum()
-        grid = np.stack(np.meshgrid(*(np.arange(w.start, w.start + n) for w, n in zip(window, weight.shape, strict=True)), indexing="ij"))
+        first = (window[0].start, window[1].start)
+        grid = np.indices(weight.shape) + np.reshape(first, (2, 1, 1))
         offsets = maps[OFFSETS][(slice(None), *window)].reshape(4, 2, *weight.shape) * OFFSET_UNIT_PX
         corners = ((offsets + grid[None]) * weight).sum((2, 3))
         corners = np.array([_refine(h, c, settings) for h, c in zip(maps[CORNERS], corners, strict=True)])
         if any(np.linalg.norm(b.center - corners.mean(0)) < settings.nms_px for b in bodies):
             continue
-        evidence = centers[:, row, column]
+        evidence = centers[:, row, column] / np.clip(1 - centers[:, row, column], 1e-3, None)  # odds tell more apart
         total = float(evidence.sum()) or 1.0
-        bodies.append(
-            SliceBody(corners, float(best[row, column]), float(evidence[SACRAL]) / total, float(evidence[PARTIAL]) / total)
-        )
+        shares = evidence / total
+        bodies.append(SliceBody(corners, float(best[row, column]), float(shares[SACRAL]), float(shares[PARTIAL])))
     return bodies
 
 

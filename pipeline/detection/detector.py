@@ -21,9 +21,10 @@ __all__ = ["VertebraDetector"]
 
 log = logging.getLogger(__name__)
 
-_MULTIPLE = 16  # the network halves its input four times
+_MULTIPLE = 32  # the network halves its input five times
 _EDGE_MM = 2.0  # a corner this close to the edge of the scan may lie beyond it
 _PARTIAL_SHARE = 0.5
+_ZOOM_GAIN = 1.1  # another zoom must be better by a tenth: the header is right far more often than not
 
 
 class VertebraDetector:
@@ -36,6 +37,8 @@ class VertebraDetector:
         device: where the network runs.
         decode: thresholds of the decoder.
         link: distances of the linker.
+        zooms: enlargements tried on the middle slices; the one that gives the best column is used for all. Headers
+            lie about spacing, and children are small.
         batch_size: slices at a time.
     """
 
@@ -47,13 +50,14 @@ class VertebraDetector:
         device: str | torch.device = "cpu",
         decode: DecodeSettings | None = None,
         link: LinkSettings | None = None,
+        zooms: tuple[float, ...] = (1.0, 0.8, 1.25),
         batch_size: int = 4,
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
         self.view_spacing_mm, self.percentile = float(view_spacing_mm), float(percentile)
         self.decode, self.link = decode or DecodeSettings(), link or LinkSettings()
-        self.batch_size = batch_size
+        self.zooms, self.batch_size = tuple(zooms), batch_size
 
     @classmethod
     def from_bundle(
@@ -92,14 +96,36 @@ class VertebraDetector:
             )
         matrix = np.asarray(affine, float)
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-        slices = self.detect_slices(image.as_subclass(torch.Tensor)[0], (spacing[1], spacing[2]))
-        tracks = link_slices(slices, (spacing[1], spacing[2]), float(spacing[0]), self.link)
-        return self._column(choose_column(tracks, self.link), matrix, spacing, image.shape[1:])
+        volume, pixel_mm = image.as_subclass(torch.Tensor)[0], (float(spacing[1]), float(spacing[2]))
+        zoom = self.choose_zoom(volume, pixel_mm, float(spacing[0]))
+        tracks = link_slices(self.detect_slices(volume, pixel_mm, zoom), pixel_mm, float(spacing[0]), self.link)
+        chain, _ = choose_column(tracks, self.link)
+        column = self._column(chain, matrix, spacing, image.shape[1:])
+        if zoom == 1 or not chain:
+            return column
+        note = f"Bodies are best seen at {zoom:g} times their size: the pixel spacing may be wrong, or the patient small or tall."
+        return Column(column.vertebrae, column.discs, (*column.warnings, note))
+
+    def choose_zoom(self, volume: torch.Tensor, pixel_mm: tuple[float, float], slice_mm: float) -> float:
+        """The enlargement at which up to three middle slices of ``(D, H, W)`` give the best column."""
+        if len(self.zooms) == 1:
+            return self.zooms[0]
+        middle = volume.shape[0] // 2
+        part = volume[max(0, middle - 1) : middle + 2]
+        totals = []
+        for zoom in self.zooms:
+            tracks = link_slices(self.detect_slices(part, pixel_mm, zoom), pixel_mm, slice_mm, self.link)
+            totals.append(choose_column(tracks, self.link)[1])
+        best = int(np.argmax(totals))
+        return self.zooms[best] if totals[best] > _ZOOM_GAIN * totals[0] else self.zooms[0]
 
     @torch.inference_mode()
-    def detect_slices(self, volume: torch.Tensor, pixel_mm: tuple[float, float]) -> list[list[SliceBody]]:
+    def detect_slices(
+        self, volume: torch.Tensor, pixel_mm: tuple[float, float], zoom: float = 1.0
+    ) -> list[list[SliceBody]]:
         """Bodies of each slice of ``(D, H, W)``, corners as (row, column) in the volume's pixels."""
-        size = [max(_MULTIPLE, round(n * mm / self.view_spacing_mm)) for n, mm in zip(volume.shape[1:], pixel_mm, strict=True)]
+        view_mm = self.view_spacing_mm / zoom
+        size = [max(_MULTIPLE, round(n * mm / view_mm)) for n, mm in zip(volume.shape[1:], pixel_mm, strict=True)]
         found: list[list[SliceBody]] = []
         for start in range(0, volume.shape[0], self.batch_size):
             part = volume[start : start + self.batch_size, None].to(self.device, torch.float32)
@@ -119,6 +145,8 @@ class VertebraDetector:
             return Column((), (), ("No vertebra was found in this scan.",))
         missing = [missing_between(a, b, self.link) for a, b in zip(chain[:-1], chain[1:], strict=True)]
         guesses, warnings = name_levels([t.sacral for t in chain], missing)
+        kept = [i for i, g in enumerate(guesses) if g.level is None or not g.level.startswith("S") or g.level == "S1"]
+        chain, guesses, missing = chain[: len(kept)], guesses[: len(kept)], missing[: len(kept) - 1]  # S2 ends the column
         extent = np.asarray(shape[1:]) * spacing[1:]
         vertebrae = []
         for track, guess in zip(chain, guesses, strict=True):
@@ -136,18 +164,11 @@ class VertebraDetector:
         discs = []
         for i, number in enumerate(missing):
             plates = np.vstack([chain[i].quad[2:], chain[i + 1].quad[:2]])
-            if number or not _inside(plates, extent) or not self._enough_seen(chain[i], extent):
+            if number or not _inside(plates, extent):
                 continue
             center = (vertebrae[i].corners_mm[2:].mean(0) + vertebrae[i + 1].corners_mm[:2].mean(0)) / 2
             discs.append(Disc(i, i + 1, disc_level(vertebrae[i].level, vertebrae[i + 1].level), center))
         return Column(tuple(vertebrae), tuple(discs), tuple(warnings))
-
-    @staticmethod
-    def _enough_seen(upper: Track, extent: np.ndarray) -> bool:
-        """A disc volume shows 40 % of each neighbour: that much of the upper one must lie inside the scan."""
-        lower = upper.quad[2:].mean(0)
-        needed = lower + 0.4 * (upper.quad[:2].mean(0) - lower)
-        return _inside(needed[None], extent)
 
 
 def _inside(points: np.ndarray, extent: np.ndarray) -> bool:

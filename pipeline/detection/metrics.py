@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import CumulativeIterationMetric
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
 from siamed.transforms.vertebra_targets import CORNERS
 
-__all__ = ["CornerF1"]
+__all__ = ["CornerF1", "CornerF1Metric"]
 
 
 def _peaks(heat: torch.Tensor, min_score: float, radius: int) -> list[np.ndarray]:
@@ -64,3 +65,14 @@ class CornerF1(CumulativeIterationMetric):
             return torch.tensor(float("nan"))
         hits, extra, missed = counts.sum(0)
         return 2 * hits / (2 * hits + extra + missed)
+
+
+class CornerF1Metric(IgniteMetricHandler):
+    """:class:`CornerF1` for the metrics of a MONAI evaluator.
+
+    Args:
+        radius_px: largest distance of a match, in view pixels.
+    """
+
+    def __init__(self, radius_px: float) -> None:
+        super().__init__(metric_fn=CornerF1(radius_px), output_transform=from_engine(["pred", "label"]), save_details=False)

@@ -65,7 +65,7 @@ def name_levels(sacral: Sequence[float], missing: Sequence[int]) -> tuple[list[L
     weights: dict[int, float] = {}  # index in LEVELS of the lowest body -> weight
     for k in range(count):
         likelihood = float(np.prod([e if i == k else 1 - e for i, e in enumerate(evidence) if i <= k]))
-        likelihood *= 0.5 ** (count - 1 - k)  # bodies below S1 say nothing either way, but are rarely found
+        likelihood *= float(np.prod(_FLOOR + (1 - _FLOOR) * evidence[k + 1 :]))  # S2 and below look sacral too
         lowest = _S1 - int(below[k])
         if lowest >= 0:
             weights[lowest] = weights.get(lowest, 0.0) + (1 - _NO_SACRUM_PRIOR) * likelihood

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from monai.data import Dataset
 from siamed.transforms.vertebra_targets import PARTIAL, SACRAL, WHOLE
 from siamed.transforms.vertebral_bodies import BodyLabel, vertebral_bodies
 
-__all__ = ["RepeatedSlices", "labelled_volumes", "load_canonical", "slice_items"]
+__all__ = ["RepeatedSlices", "fold_slices", "fold_subjects", "labelled_volumes", "load_canonical", "slice_items"]
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +115,52 @@ def slice_items(volumes: Sequence[dict[str, Any]], every: int = 1) -> list[dict[
     return items
 
 
+def fold_subjects(split: str | Path, fold: int | None, part: str) -> list[int]:
+    """Subjects of one part of a split file.
+
+    Args:
+        split: JSON file with ``folds``, lists of patient numbers.
+        fold: the fold left out; None trains on all and watches fold 0, whose patients then train too.
+        part: "training" or "validation".
+
+    Raises:
+        ValueError: if the part or the fold is not one of the split's, or two folds share a patient.
+    """
+    folds = json.loads(Path(split).read_text(encoding="utf-8"))["folds"]
+    if part not in ("training", "validation"):
+        raise ValueError(f"part must be 'training' or 'validation', got {part!r}")
+    if fold is not None and fold not in range(len(folds)):
+        raise ValueError(f"fold must be null or one of 0 to {len(folds) - 1}, got {fold!r}")
+    everyone = [subject for members in folds for subject in members]
+    if len(set(everyone)) != len(everyone):
+        raise ValueError(f"split must hold each patient once, {Path(split).name} repeats one")
+    if part == "validation":
+        return list(folds[fold or 0])
+    return [s for k, members in enumerate(folds) if k != fold for s in members]
+
+
+def fold_slices(
+    dataset_dir: str | Path,
+    folders: Sequence[str],
+    split: str | Path,
+    fold: int | None,
+    part: str,
+    every: int = 1,
+) -> list[dict[str, Any]]:
+    """:func:`slice_items` of one part of a split; what a training's configuration asks for."""
+    subjects = fold_subjects(split, fold, part)
+    return slice_items(labelled_volumes(dataset_dir, folders, subjects), every)
+
+
 class RepeatedSlices(Dataset):
     """Each epoch sees a fixed number of slices, whatever the number of scans: an epoch is then a unit of work.
 
     Args:
         items: of :func:`slice_items`.
         transform: applied to each item.
-        length: items an epoch; item ``i`` is slice ``(i * stride) % len(items)``, so every slice comes equally often.
+        length: items an epoch, drawn with replacement.
+
+    Randomness: which slices, drawn from numpy's global state (seeded for each epoch by ``EpochSeeds``).
     """
 
     def __init__(self, items: Sequence[dict[str, Any]], transform: Callable, length: int) -> None:

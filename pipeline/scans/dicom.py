@@ -110,7 +110,10 @@ def read_header(path: Path) -> FileHeader | None:
                 return None
             if not len(ds):
                 raise EOFError
-            return _header(path, ds) if "Rows" in ds and "Columns" in ds else _no_image(path, ds)
+            if "Rows" in ds and "Columns" in ds:
+                return _header(path, ds)
+            _check_holds_no_image(path, ds)
+            return None
     except CaseError:
         raise
     except EOFError as error:
@@ -345,8 +348,8 @@ def _truncated(path: Path, what: str) -> CaseError:
     )
 
 
-def _no_image(path: Path, ds: Dataset) -> None:
-    """Return None for sound DICOM without an image; raise where it should hold one or is no DICOM at all."""
+def _check_holds_no_image(path: Path, ds: Dataset) -> None:
+    """Raise where a file without rows should hold an image, or is no DICOM at all."""
     sop_class = UID(
         _text(getattr(ds, "file_meta", Dataset()), "MediaStorageSOPClassUID") or _text(ds, "SOPClassUID")
     )
@@ -359,7 +362,6 @@ def _no_image(path: Path, ds: Dataset) -> None:
             path=path,
             hint="Copy the file again from its source, or remove it from the folder.",
         )
-    return None
 
 
 def _first_item(ds: Dataset, keyword: str) -> Dataset:

@@ -84,10 +84,14 @@ def sagittal_view(scan: Scan) -> MetaTensor:
     Raises:
         CaseError: code ``not-mr``, ``localizer``, ``axial-series``, ``coronal-series`` or ``oblique-series``.
     """
+    from monai.data import MetaTensor
     from monai.transforms import Orientation
 
     check_spine_scan(scan)
-    return Orientation(axcodes="LIP", labels=None)(scan.image)
+    view = Orientation(axcodes="LIP", labels=None)(scan.image)
+    if not isinstance(view, MetaTensor):
+        raise TypeError(f"scan.image must be a MetaTensor, got {type(scan.image).__name__}")
+    return view
 
 
 def check_spine_scan(scan: Scan) -> None:

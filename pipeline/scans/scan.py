@@ -65,11 +65,11 @@ def read_scan(path: str | Path | Case, series: int | str | None = None) -> Scan:
     """
     case_id = path.case_id if isinstance(path, Case) else None
     place = path.path if isinstance(path, Case) else Path(path)
+    no_notes: tuple[str, ...] = ()
     try:
         check_exists(place)
         if place.is_file() and is_volume_file(place):
-            source, notes = place, ()
-            volume = _read_file(place)
+            source, volume, notes = place, _read_file(place), no_notes
         else:
             source, volume, notes = _read_dicom(place, _files(path), series)
         return _scan(volume, source, notes)

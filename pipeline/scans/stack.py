@@ -75,22 +75,21 @@ def stack_frames(frames: Sequence[Frame]) -> Stack:
             ``mixed-orientations``, ``mixed-spacing``, ``4-d``, ``duplicate-slices``, ``missing-slices`` or
             ``uneven-gaps``.
     """
-    orientation, spacing = _check_present(frames)
-    _check_alike(frames)
+    places, orientations, spacings = _geometry(frames)
+    _check_alike(frames, orientations, spacings)
+    orientation, spacing = orientations[0], spacings[0]
     normal = normal_of(orientation)
-    along = np.array([frame.position @ normal for frame in frames])
+    along = places @ normal
     order = np.argsort(along, kind="stable")
     ordered = tuple(frames[i] for i in order)
-    along = along[order]
-    positions = np.array([frame.position for frame in ordered])
+    along, positions = along[order], places[order]
     notes: list[str] = []
     if len(ordered) == 1:
-        thickness = ordered[0].thickness
-        known = thickness is not None and thickness > 0
-        step = normal * (thickness if known else 1.0)
+        thickness = ordered[0].thickness or 0.0
+        step = normal * (thickness if thickness > 0 else 1.0)
         notes.append(
             f"one slice; its extent across is the slice thickness, {thickness:g} mm"
-            if known
+            if thickness > 0
             else "one slice without a thickness; its extent across is taken as 1 mm"
         )
     else:
@@ -107,38 +106,44 @@ def stack_frames(frames: Sequence[Frame]) -> Stack:
     return Stack(ordered, affine, tuple(notes))
 
 
-def _check_present(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first frame's orientation and pixel spacing, once every frame is known to have them."""
+def _geometry(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return positions (N, 3), orientations (N, 6) and pixel spacings (N, 2), once every frame has them."""
     total = len(frames)
-    without = sum(f.position is None or f.orientation is None for f in frames)
-    if without:
+    placed = [
+        (f.position, f.orientation) for f in frames if f.position is not None and f.orientation is not None
+    ]
+    if len(placed) < total:
         raise CaseError(
             "no-position",
-            f"{without} of {total} slices have no Image Position or Image Orientation (Patient)",
+            f"{total - len(placed)} of {total} slices have no Image Position or Image Orientation (Patient)",
             hint="Export the original series; without them nobody knows where a slice lies in the patient.",
         )
-    without = sum(f.pixel_spacing is None for f in frames)
-    if without:
+    spacings = [f.pixel_spacing for f in frames if f.pixel_spacing is not None]
+    if len(spacings) < total:
         raise CaseError(
             "no-pixel-spacing",
-            f"{without} of {total} slices have no Pixel Spacing above 0",
+            f"{total - len(spacings)} of {total} slices have no Pixel Spacing above 0",
             hint="Export the original series; screenshots and secondary captures carry no size in mm.",
         )
-    for frame in frames:
-        row, column = frame.orientation[:3], frame.orientation[3:]
-        lengths = float(np.linalg.norm(row)), float(np.linalg.norm(column))
-        if max(abs(length - 1.0) for length in lengths) > 0.01 or abs(float(row @ column)) > 0.01:
-            raise CaseError(
-                "invalid-orientation",
-                f"Image Orientation (Patient) {[round(float(v), 4) for v in frame.orientation]} must be two "
-                f"unit vectors at a right angle; lengths {lengths[0]:.3f} and {lengths[1]:.3f}, cosine "
-                f"{float(row @ column):.3f}",
-                hint="Export the original series; this header has been changed.",
-            )
-    return np.asarray(frames[0].orientation), np.asarray(frames[0].pixel_spacing)
+    orientations = np.array([orientation for _, orientation in placed])
+    for orientation in orientations:
+        _check_orientation(orientation)
+    return np.array([position for position, _ in placed]), orientations, np.array(spacings)
 
 
-def _check_alike(frames: Sequence[Frame]) -> None:
+def _check_orientation(orientation: np.ndarray) -> None:
+    row, column = orientation[:3], orientation[3:]
+    lengths, cosine = np.linalg.norm([row, column], axis=1), float(row @ column)
+    if np.abs(lengths - 1.0).max() > 0.01 or abs(cosine) > 0.01:
+        raise CaseError(
+            "invalid-orientation",
+            f"Image Orientation (Patient) {orientation.round(4).tolist()} must be two unit vectors at "
+            f"a right angle; lengths {lengths[0]:.3f} and {lengths[1]:.3f}, cosine {cosine:.3f}",
+            hint="Export the original series; this header has been changed.",
+        )
+
+
+def _check_alike(frames: Sequence[Frame], orientations: np.ndarray, spacings: np.ndarray) -> None:
     sizes = Counter((f.columns, f.rows) for f in frames)
     if len(sizes) > 1:
         raise CaseError(
@@ -147,14 +152,13 @@ def _check_alike(frames: Sequence[Frame]) -> None:
             hint="Export the sizes as series of their own.",
         )
     groups: list[tuple[np.ndarray, int]] = []
-    for frame in frames:
+    for orientation in orientations:
         for n, (known, count) in enumerate(groups):
-            cosine = min(known[:3] @ frame.orientation[:3], known[3:] @ frame.orientation[3:])
-            if cosine >= SAME_DIRECTION_COSINE:
+            if min(known[:3] @ orientation[:3], known[3:] @ orientation[3:]) >= SAME_DIRECTION_COSINE:
                 groups[n] = (known, count + 1)
                 break
         else:
-            groups.append((frame.orientation, 1))
+            groups.append((orientation, 1))
     if len(groups) > 1:
         listed = "; ".join(f"{count} facing {normal_of(o).round(3).tolist()}" for o, count in groups[:4])
         raise CaseError(
@@ -162,7 +166,6 @@ def _check_alike(frames: Sequence[Frame]) -> None:
             f"one series holds slices of {len(groups)} orientations: {listed}",
             hint="It may be a localizer; give a series whose slices are parallel.",
         )
-    spacings = np.array([f.pixel_spacing for f in frames])
     if (spacings.max(axis=0) / spacings.min(axis=0)).max() > 1.001:
         low, high = spacings.min(axis=0), spacings.max(axis=0)
         raise CaseError(

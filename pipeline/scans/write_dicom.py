@@ -17,6 +17,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
@@ -329,7 +330,7 @@ def _ds(value: float) -> DSfloat:
     return DSfloat(float(value), auto_format=True)
 
 
-def _save(dataset: Dataset, path: Path, sop_class: str) -> None:
+def _save(dataset: Dataset, path: Path, sop_class: UID) -> None:
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, generate_uid()
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, dataset.SOPInstanceUID

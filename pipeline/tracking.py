@@ -89,7 +89,8 @@ class MlflowStore:
 
     def __init__(self, uri: str, experiment: str, output_dir: str | Path) -> None:
         # The migrations that make a new sqlite store announce each of their hundred steps.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        for name in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.uri = uri
         self.client = MlflowClient(tracking_uri=uri)
         found = self.client.get_experiment_by_name(experiment)
@@ -220,7 +221,6 @@ class TrackRun:
         if not is_main_process():
             return
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.COMPLETED, self._complete)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
         watched = self.evaluator
         if isinstance(engine, Trainer):
@@ -233,6 +233,8 @@ class TrackRun:
                 if hasattr(figure, "attach"):
                     figure.attach(watched)
             watched.add_event_handler(Events.COMPLETED, self._validated)
+        # After _validated, where the engine is the evaluator itself.
+        engine.add_event_handler(Events.COMPLETED, self._complete)
 
     def _start(self, engine: Any) -> None:
         training = isinstance(engine, Trainer)
@@ -370,7 +372,8 @@ class TrackRun:
         if isinstance(engine, Trainer):
             weights = next((self.folder / f for f in (BEST, LATEST) if (self.folder / f).is_file()), None)
             if self.bundle_root is not None and weights is not None:
-                self.store.folder(build_bundle(self.bundle_root, weights, self.folder / "bundle"), "bundle")
+                folder = self.folder / "bundle" / self.name
+                self.store.folder(build_bundle(self.bundle_root, weights, folder), f"bundle/{self.name}")
         else:
             row = {"epoch": int(engine.state.epoch), **self._validation}
             self.store.metrics([row])

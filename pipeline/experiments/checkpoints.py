@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -33,6 +34,7 @@ __all__ = ["BEST", "LATEST", "Checkpoints"]
 log = logging.getLogger(__name__)
 
 LATEST, BEST = "latest.pt", "best.pt"
+_held: dict[Path, int] = {}  # locks of this process, by folder
 
 
 class Checkpoints:
@@ -84,7 +86,6 @@ class Checkpoints:
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.resumed_epoch: int | None = None
-        self._lock: Any = None
 
     def attach(self, engine: Any) -> None:
         """Register on a trainer; list this handler before those that ask where the training stands."""
@@ -111,20 +112,23 @@ class Checkpoints:
                 engine.add_event_handler(event, self._iteration_done)
 
     def _lock_folder(self) -> None:
+        if self.folder in _held:
+            return  # an earlier attempt of this process, that ended with an exception
         # The lock goes with the process, however it ends.
-        self._lock = open(self.folder / ".lock", "w")
+        handle = os.open(self.folder / ".lock", os.O_CREAT | os.O_RDWR)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            os.close(handle)
             raise RuntimeError(
                 f"output_dir is in use by another training: {self.folder.name}. Wait, or give another "
                 "output_dir."
             ) from error
+        _held[self.folder] = handle
 
     def _unlock(self, engine: Any) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        if self.folder in _held:
+            os.close(_held.pop(self.folder))
 
     def _put_aside(self) -> None:
         old = [file for file in (self.folder / LATEST, self.folder / BEST) if file.is_file()]

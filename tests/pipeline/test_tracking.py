@@ -1,0 +1,172 @@
+"""A run in MLflow says what went in, what came out and how it ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from toy.training import make_data, stop_after, toy_workflow
+
+from siamed.pipeline.bundles import load_network
+from siamed.pipeline.tracking import MlflowStore, tracking_store
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def store_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for all tests: making a sqlite store takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/runs.db"
+
+
+def tracked(uri: str, output: Path) -> Any:
+    """The MLflow run that run.json of a folder names."""
+    record = json.loads((output / "run.json").read_text())
+    return MlflowClient(uri).get_run(record["mlflow_run_id"])
+
+
+def train(data: Path, output: Path, uri: str, **overrides: Any) -> None:
+    toy_workflow(data, output, tracking_uri=uri, **{"hparams#max_epochs": 2, **overrides}).run()
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, store_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("finished")
+    train(data, output, store_uri, **{"hparams#learning_rate": 0.02, "parent_run": "abc"})
+    return output
+
+
+def test_the_argument_wins_over_the_variable_and_the_variable_over_the_default(monkeypatch, tmp_path) -> None:
+    assert tracking_store(tmp_path) == f"sqlite:///{tmp_path}/mlruns.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert tracking_store(tmp_path) == "http://server:5000"
+    assert tracking_store(tmp_path, "sqlite:////other/runs.db") == "sqlite:////other/runs.db"
+
+
+@pytest.mark.parametrize("uri", ["runs/here", "file:///runs/here"])
+def test_a_folder_as_store_is_refused_with_a_way_out(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tracking_uri must be a server or database such as sqlite"):
+        tracking_store(tmp_path, uri)
+
+
+def test_a_finished_run_holds_hyperparameters_hashes_and_every_epoch(finished: Path, store_uri: str) -> None:
+    run, client = tracked(store_uri, finished), MlflowClient(store_uri)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["learning_rate"] == "0.02"
+    assert run.data.params["dropout"] == "0.2"
+    assert run.data.tags["parent_run"] == "abc"
+    assert len(run.data.tags["data.split.sha256"]) == 64
+    for name in ("train_loss", "val_accuracy", "val_loss", "lr"):
+        assert [m.step for m in client.get_metric_history(run.info.run_id, name)] == [1, 2]
+
+
+def test_a_finished_run_holds_figures_configuration_and_the_trained_bundle(
+    finished: Path, store_uri: str, tmp_path: Path
+) -> None:
+    run, client = tracked(store_uri, finished), MlflowClient(store_uri)
+    figures = {entry.path for entry in client.list_artifacts(run.info.run_id, "figures")}
+    assert figures >= {"figures/loss_curves.png", "figures/confusion.png", "figures/confusion_best.png"}
+    got = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    assert json.loads((got / "config.json").read_text())["hparams"]["learning_rate"] == 0.02
+    assert json.loads((got / "run.json").read_text())["status"] == "FINISHED"
+    assert load_network(got / "bundle" / "toy_bundle").training is False
+
+
+def test_run_json_is_whole_and_names_the_run(finished: Path) -> None:
+    record = json.loads((finished / "run.json").read_text())
+    assert record["status"] == "FINISHED"
+    assert record["ended"] >= record["started"]
+    assert record["seed"] == 1
+    assert record["config"]["hparams"]["max_epochs"] == 2
+    assert record["versions"]["monai"]
+    assert record["best_metric"]["name"] == "accuracy"
+    assert len(record["config_sha256"]) == 64
+
+
+def test_no_data_item_is_named_in_what_is_tracked(finished: Path, store_uri: str) -> None:
+    tracked_text = (finished / "run.json").read_text() + str(tracked(store_uri, finished).data)
+    assert "training_00" not in tracked_text
+    assert "validation_00" not in tracked_text
+
+
+def test_training_again_what_is_finished_adds_no_run(finished: Path, data: Path, store_uri: str) -> None:
+    before = (finished / "run.json").read_text()
+    train(data, finished, store_uri, **{"hparams#learning_rate": 0.02})
+    assert (finished / "run.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(OSError("disk"), "FAILED"), (KeyboardInterrupt("by hand"), "KILLED"), (signal.SIGTERM, "KILLED")],
+    ids=["exception", "ctrl-c", "sigterm"],
+)
+def test_a_run_that_does_not_finish_says_so(
+    error: Any, status: str, data: Path, store_uri: str, tmp_path: Path
+) -> None:
+    workflow = toy_workflow(data, tmp_path, tracking_uri=store_uri)
+    stop_after(workflow, 1, error)
+    handler_before = signal.getsignal(signal.SIGTERM)
+    # MONAI wraps an exception of its expressions; what is no Exception passes through.
+    with pytest.raises((RuntimeError, KeyboardInterrupt), match="Failed to evaluate|by hand|SIGTERM"):
+        workflow.run()
+    assert signal.getsignal(signal.SIGTERM) is handler_before
+    record = json.loads((tmp_path / "run.json").read_text())
+    run = tracked(store_uri, tmp_path)
+    assert record["status"] == run.info.status == status
+    assert type(error).__name__ in record["error"] or status == "KILLED"
+    assert run.info.end_time is not None
+
+
+def test_a_killed_run_is_not_joined_but_closed(data: Path, store_uri: str, tmp_path: Path) -> None:
+    store = MlflowStore(store_uri, "toy_bundle", tmp_path)
+    stale = store.start("toy_bundle_stale", {}, {})
+    record = {
+        "name": "toy_bundle_stale",
+        "status": "RUNNING",
+        "tracking_uri": store_uri,
+        "mlflow_run_id": stale,
+    }
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    train(data, tmp_path, store_uri, **{"hparams#max_epochs": 1})
+    closed, own = MlflowClient(store_uri).get_run(stale), tracked(store_uri, tmp_path)
+    assert closed.info.status == "KILLED"
+    assert own.info.run_id != stale
+    assert own.info.status == "FINISHED"
+    earlier = json.loads((tmp_path / "run.json").read_text())["earlier"]
+    assert [(run["name"], run["status"]) for run in earlier] == [("toy_bundle_stale", "KILLED")]
+
+
+def test_a_store_that_fails_midway_costs_entries_and_not_the_training(
+    data: Path, store_uri: str, tmp_path: Path, monkeypatch, caplog
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise MlflowException("gone")
+
+    monkeypatch.setattr(MlflowClient, "log_figure", fail)
+    train(data, tmp_path, store_uri, **{"hparams#max_epochs": 1})
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "FINISHED"
+    assert "the tracking store refused an entry: gone" in caplog.text
+
+
+def test_an_evaluation_is_a_run_of_its_own(finished: Path, data: Path, store_uri: str) -> None:
+    overrides = {"tracking_uri": store_uri, "ckpt_path": str(finished / "best.pt")}
+    toy_workflow(data, finished, config="train+evaluate", **overrides).run()
+    run = tracked(store_uri, finished / "evaluation")
+    best = json.loads((finished / "run.json").read_text())["best_metric"]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["kind"] == "evaluation"
+    assert run.data.metrics["val_accuracy"] == best["value"]
+
+
+def test_credentials_of_a_server_stay_out_of_run_json() -> None:
+    from siamed.pipeline.tracking import _without_credentials
+
+    assert _without_credentials("https://me:secret@server/path") == "https://server/path"

@@ -65,7 +65,7 @@ def _refine(heat: np.ndarray, corner: np.ndarray, settings: DecodeSettings) -> n
     r = settings.refine_px
     row, column = (int(round(v)) for v in corner)
     top, left = max(row - r, 0), max(column - r, 0)
-    window = heat[top : row + r + 1, left : column + r + 1]
+    window = heat[top : max(row + r + 1, 0), left : max(column + r + 1, 0)]
     if window.size == 0 or float(window.max()) < settings.refine_score:
         return corner
     peak = np.array(np.unravel_index(int(window.argmax()), window.shape))

@@ -16,7 +16,7 @@ from monai.data import Dataset
 from siamed.transforms.vertebra_targets import PARTIAL, SACRAL, WHOLE
 from siamed.transforms.vertebral_bodies import BodyLabel, vertebral_bodies
 
-__all__ = ["RepeatedSlices", "fold_slices", "fold_subjects", "labelled_volumes", "load_canonical", "slice_items"]
+__all__ = ["RepeatedSlices", "canonical_image", "fold_slices", "fold_subjects", "labelled_volumes", "slice_items"]
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +24,12 @@ _UNCERTAIN = -1
 _MIN_SHARE = 0.6  # of the body's typical area: a lateral sliver of a body is neither body nor background
 
 
-def load_canonical(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """A volume in LIP and its (slice, row, column) spacing in mm."""
+def canonical_image(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """A NIfTI volume in orientation LIP ``(D, H, W)`` and its voxel -> mm RAS+ affine."""
     image = nib.load(str(path))
     wanted = nib.orientations.axcodes2ornt("LIP")
-    turn = nib.orientations.ornt_transform(nib.io_orientation(image.affine), wanted)
-    image = image.as_reoriented(turn)
-    return np.asarray(image.dataobj), np.asarray(image.header.get_zooms()[:3], float)
+    image = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), wanted))
+    return np.asarray(image.dataobj), np.asarray(image.affine, float)
 
 
 def labelled_volumes(dataset_dir: str | Path, folders: Sequence[str], subjects: Iterable[int]) -> list[dict[str, Any]]:
@@ -93,8 +92,9 @@ def slice_items(volumes: Sequence[dict[str, Any]], every: int = 1) -> list[dict[
     """
     items = []
     for volume in volumes:
-        image, spacing = load_canonical(volume["image"])
-        label, _ = load_canonical(volume["label"])
+        image, affine = canonical_image(volume["image"])
+        label, _ = canonical_image(volume["label"])
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
         bodies = vertebral_bodies(label, spacing)
         for d in range(0, image.shape[0], every):
             corners, kinds = _kinds(bodies, d)

@@ -17,6 +17,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -259,7 +260,7 @@ def _write_volumes(folder: Path, reading: SpineReading) -> Iterator[dict[str, st
             image.header.set_xyzt_units("mm")
             path = Path("volumes", volumes.kind, f"{name}.nii.gz")
             # The temporary name must end as NIfTI's does.
-            replace_file(folder / path, lambda beside, image=image: _save_nifti(image, beside))
+            replace_file(folder / path, partial(_save_nifti, image))
             yield {
                 "scan_id": reading.result.scan.scan_id,
                 "subject_id": reading.result.scan.subject_id,

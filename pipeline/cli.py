@@ -35,6 +35,14 @@ __all__ = ["app", "main"]
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 GRADING_BUNDLE = "spine_mr_disc_grading"
 
+
+class _Process:
+    # Only the program itself may load MONAI without its optional parts, not a process that imports `app`.
+    is_ours = False
+
+
+_process = _Process()
+
 app = typer.Typer(
     name="siamed",
     help="From a lumbar MR to named vertebrae and graded discs. Research use only, not a diagnosis.",
@@ -148,6 +156,7 @@ def phantom(
 
 def main() -> None:
     """Entry point of the program ``siamed``."""
+    _process.is_ours = True
     app(prog_name="siamed")
 
 
@@ -171,6 +180,10 @@ def _run(
     console = Console(stderr=True, quiet=quiet, highlight=False)
     _set_up_messages(debug)
 
+    if _process.is_ours:
+        from siamed.pipeline.startup import import_monai_lean
+
+        import_monai_lean()
     from siamed.pipeline.cases import gather_cases, run_case
 
     with _progress(console) as show:

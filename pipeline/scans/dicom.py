@@ -7,14 +7,17 @@ transfer syntaxes go through whatever pixel decoders pydicom finds installed.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
+import pydicom.config
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -96,6 +99,22 @@ _BARE_STARTS = frozenset(
 ) | frozenset(bytes([0, group, 0, element]) for group in (2, 8) for element in (0, 1, 5, 8, 0x10, 0x12, 0x16))
 
 
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep pydicom's remarks on odd values to itself: they quote the value, which may be a patient's."""
+    logger, mute = logging.getLogger("pydicom"), logging.NullHandler()
+    propagate = logger.propagate
+    logger.propagate = False
+    logger.addHandler(mute)
+    try:
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeHandler(mute)
+        logger.propagate = propagate
+
+
 def read_header(path: Path) -> FileHeader | None:
     """Read a file's header; None where it is sound DICOM without an image (a report, a DICOMDIR).
 
@@ -103,8 +122,7 @@ def read_header(path: Path) -> FileHeader | None:
         CaseError: code ``unreadable-file`` or ``truncated-file``.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _silence():
             ds = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             if _text(ds, "SOPClassUID") == _DIRECTORY_CLASS or "DirectoryRecordSequence" in ds:
                 return None
@@ -276,8 +294,7 @@ def _frame(
 def _read_pixels(path: Path) -> np.ndarray:
     """Return the stored values of a file, shape (frames, rows, columns)."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _silence():
             ds = pydicom.dcmread(path, force=True)
             if not any(key in ds for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
                 raise _truncated(path, "the header describes an image, but there is no pixel data")
@@ -287,6 +304,7 @@ def _read_pixels(path: Path) -> np.ndarray:
             else:
                 _check_length(path, ds)
             array = ds.pixel_array
+            shape = (int(_number(ds, "NumberOfFrames") or 1), int(ds.Rows), int(ds.Columns))
     except CaseError:
         raise
     except EOFError as error:
@@ -298,8 +316,14 @@ def _read_pixels(path: Path) -> np.ndarray:
             path=path,
             hint="Copy the file again from its source.",
         ) from error
-    frames = int(_number(ds, "NumberOfFrames") or 1)
-    return array if frames > 1 else array.reshape(1, *array.shape[-2:])
+    if array.size != np.prod(shape):
+        raise CaseError(
+            "unreadable-file",
+            f"the pixel data hold {array.size} values where the header promises {shape}",
+            path=path,
+            hint="Copy the file again from its source.",
+        )
+    return array.reshape(shape)
 
 
 def _transfer_syntax(ds: Dataset) -> Any:

@@ -28,6 +28,8 @@ VOLUME_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 _LABEL_NAME = re.compile(r"(?i)[_\-. ](label|labels|mask|masks|seg|dseg|segmentation)$")
 
+_LABEL_FOLDERS = {"label", "labels", "mask", "masks", "labelstr", "segmentations"}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -113,7 +115,8 @@ def find_cases(path: str | Path) -> list[Case]:
 
     A study is what shares Study Instance UID and Patient ID, in whatever folders its files lie. A folder with
     nothing readable in it is a case too: reading it raises the reason, so that it shows in the case table.
-    Files named as labels or masks (``_label``, ``_mask``, ``_seg``) are not scans: left out and logged.
+    Files named as labels or masks (``_label``, ``_mask``, ``_seg``, or in a folder ``masks`` or ``labels``) are
+    not scans: left out and logged.
 
     Args:
         path: a file, a series folder, a study folder, or a folder of studies.
@@ -148,8 +151,13 @@ def check_exists(path: Path) -> None:
         )
 
 
+def _is_label(path: Path) -> bool:
+    folders = {part.lower() for part in path.parts[:-1]}
+    return bool(_LABEL_NAME.search(file_stem(path)) or folders & _LABEL_FOLDERS)
+
+
 def _file_cases(root: Path, volumes: list[Path]) -> list[Case]:
-    scans = [path for path in volumes if not _LABEL_NAME.search(file_stem(path))]
+    scans = [path for path in volumes if not _is_label(path.relative_to(root))]
     if len(scans) < len(volumes):
         logger.info("%d label or mask files are left out", len(volumes) - len(scans))
     stems = Counter(file_stem(path) for path in scans)

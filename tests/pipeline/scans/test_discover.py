@@ -66,10 +66,10 @@ def test_patients_that_share_a_study_id_by_a_poor_export_stay_apart(write, tmp_p
 
 def test_files_are_cases_by_their_own_names_and_labels_are_left_out(tmp_path, caplog):
     caplog.set_level("INFO", logger="siamed")
-    for name in ("1_T2.nii.gz", "2_T2.nii", "2_T2_label.nii", "3-mask.nii.gz"):
+    for name in ("1_T2.nii.gz", "2_T2.nii", "2_T2_label.nii", "3-mask.nii.gz", "masks/1_T2.nii.gz"):
         _save(tmp_path / name)
     assert [case.case_id for case in find_cases(tmp_path)] == ["1_T2", "2_T2"]
-    assert "2 label or mask files" in caplog.text
+    assert "3 label or mask files" in caplog.text
 
 
 def test_same_names_in_several_folders_get_unlike_ids(tmp_path):

@@ -115,3 +115,20 @@ def test_a_scan_shows_nobody(write, tmp_path, identifying, caplog):
     assert re.fullmatch(r"scan-[0-9a-f]{16}", scan.scan_id) and re.fullmatch(
         r"sub-[0-9a-f]{16}", scan.subject_id
     )
+
+
+def test_invalid_values_of_the_patient_are_not_quoted_by_the_dicom_library(
+    write, tmp_path, identifying, caplog, capfd
+):
+    """pydicom logs and warns about values that break its rules, and quotes them."""
+    caplog.set_level("DEBUG")
+    paths = write(tmp_path / "a", patient_id="SECRET-4711")
+    for path in paths:
+        content = path.read_bytes()
+        # Same lengths: a control character in the id and the name, letters in the birth date and a UID.
+        content = content.replace(b"SECRET-4711", b"SECRET\x194711").replace(b"Doe^Jane", b"Doe^J\x01ne")
+        path.write_bytes(content.replace(b"1.2.3.4\x00", b"1.Doe.4\x00"))
+    scan = read_scan(tmp_path / "a")
+    assert scan.image.shape[-1] == 7
+    heard = caplog.text + "".join(capfd.readouterr())
+    assert not [part for part in ("SECRET", "4711", "Doe") if part in heard]

@@ -117,14 +117,14 @@ def test_dicomdir_and_reports_beside_the_slices_do_no_harm(write, tmp_path, volu
     assert first.exists()
 
 
-def test_fifteen_slices_of_512_are_read_in_well_under_a_second(tmp_path):
+def test_fifteen_slices_of_512_take_well_under_a_second_of_computing(tmp_path):
     array = np.random.default_rng(0).integers(0, 900, (512, 512, 15))
     affine = np.array([[0, 0, 4, 0], [-0.5, 0, 0, 0], [0, -0.5, 0, 0], [0, 0, 0, 1.0]])
     write_series(array, affine, tmp_path / "s", patient_id="7")
     read_scan(tmp_path / "s")  # imports are paid once
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()  # not the clock on the wall: other work on the machine does not count
         read_scan(tmp_path / "s")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1.0
+        times.append(time.process_time() - start)
+    assert min(times) < 0.5

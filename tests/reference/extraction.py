@@ -1,7 +1,7 @@
 """Slow extraction written from the papers' words, voxel by voxel, apart from the library's own geometry.
 
-[jamaludin2016spinenet, Disc volume extraction]: the region is rotated within the sagittal slice so that the disc
-is horizontal and centered; nine slices around the middle one; slices that do not exist are zero.
+[jamaludin2016spinenet, Disc volume extraction]: the region is rotated within the sagittal slice so that the
+disc is horizontal and centered; nine slices around the middle one; slices that do not exist are zero.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from scipy import ndimage
 
 
 def world_axes(quad_mm: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Center, posterior and inferior unit vectors (mm, RAS) and width of a quadrilateral in a sagittal plane."""
+    """Center, posterior and inferior unit vectors (mm, RAS) and width of a quadrilateral in a slice."""
     edge = (quad_mm[1] - quad_mm[0] + quad_mm[2] - quad_mm[3]) / 2
     width = float(np.linalg.norm(edge))
     posterior = edge / width
@@ -31,7 +31,7 @@ def extract(
     size: tuple[int, int, int],
     fraction: float,
 ) -> np.ndarray:
-    """Volume of shape ``size`` from an image (D, H, W): a world point for each pixel, looked up in its slice."""
+    """Volume of shape ``size`` from an image (D, H, W): each pixel's world point is looked up in its slice."""
     center, posterior, inferior, width = world_axes(quad_mm, affine)
     pixel = width / (fraction * size[2])
     out = np.zeros(size)

@@ -115,7 +115,7 @@ def find_cases(path: str | Path) -> list[Case]:
 
     A study is what shares Study Instance UID and Patient ID, in whatever folders its files lie. A folder with
     nothing readable in it is a case too: reading it raises the reason, so that it shows in the case table.
-    Files named as labels or masks (``_label``, ``_mask``, ``_seg``, or in a folder ``masks`` or ``labels``) are
+    Files named as labels or masks (``_label``, ``_mask``, ``_seg``; folders ``masks``, ``labels``) are
     not scans: left out and logged.
 
     Args:

@@ -31,7 +31,7 @@ def extract(
     size: tuple[int, int, int],
     fraction: float,
 ) -> np.ndarray:
-    """Volume of shape ``size`` from an image (D, H, W): each pixel's world point is looked up in its slice."""
+    """Volume of shape ``size`` from an image (D, H, W): each pixel's world point, looked up in its slice."""
     center, posterior, inferior, width = world_axes(quad_mm, affine)
     pixel = width / (fraction * size[2])
     out = np.zeros(size)

@@ -292,8 +292,8 @@ def test_slices_without_corners_take_the_whole_volumes_median_and_say_so(caplog)
     by_slice = [{k: c + (k - 5) * affine[:3, 0] for k in (4, 5, 6)} for c in (upper, lower)]
     out = ExtractDisc()(image, *by_slice)
     # Slices 4, 5, 6 hold medians 400, 480, 560; pooled, values 200, 240, 280, 400, 480, 560 with weights of
-    # about 20 for each of the first three and 28 for the others: the middle of 144 is at 72, inside 400 (60 to
-    # 88).
+    # about 20 for each of the first three and 28 for the others: the middle of 144 is at 72, inside 400 (60
+    # to 88).
     assert out.meta["reference_median"][0].tolist() == [400, 400, 400, 400, 480, 560, 400, 400, 400]
     assert out.meta["reference_fallback"].tolist() == [True] * 3 + [False] * 3 + [True] * 3
     assert "no usable reference pixels in slices [0, 1, 2, 6, 7, 8]" in caplog.text

@@ -19,6 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,7 @@ class MlflowStore:
             if key != "epoch" and np.isfinite(value)
         ]
         for start in range(0, len(logged), 500):
-            part = logged[start : start + 500]
-            self._try(lambda part=part: self.client.log_batch(self.run_id, metrics=part))
+            self._try(partial(self.client.log_batch, self.run_id, metrics=logged[start : start + 500]))
 
     def figure(self, figure: Any, file: str) -> None:
         """Log a matplotlib figure as ``figures/FILE``."""
@@ -180,6 +180,9 @@ class TrackRun:
             epoch.
         tracking_uri: an MLflow store, see :func:`tracking_store`.
         parent_run: id of the MLflow run whose weights this one starts from.
+        weights: checkpoint in ``output_dir`` whose network goes into the bundle: ``best.pt``, or
+            ``latest.pt`` where no epoch is to be chosen by what is validated. Without validation it is
+            ``latest.pt``.
 
     Raises:
         ValueError: if the tracking URI is a folder.
@@ -196,6 +199,7 @@ class TrackRun:
         figures: Mapping[str, Callable[[Any], Any]] | None = None,
         tracking_uri: str | None = None,
         parent_run: str | None = None,
+        weights: str = BEST,
     ) -> None:
         self.folder = Path(output_dir).absolute()
         self.name = name
@@ -206,6 +210,7 @@ class TrackRun:
         self.figures = dict(figures or {})
         self.uri = tracking_store(output_dir, tracking_uri)
         self.parent_run = parent_run
+        self.weights = weights
         # While MONAI builds this object its parser is at hand; later it is not.
         self.config = running_config()
         self.history: list[dict[str, float]] = []
@@ -358,6 +363,8 @@ class TrackRun:
         if self.evaluator is None or self.evaluator.state.key_metric_name is None:
             return {}
         state = self.evaluator.state
+        if state.best_metric_epoch < 1:  # nothing was validated yet
+            return {}
         return {
             "best_metric": {
                 "name": state.key_metric_name,
@@ -370,10 +377,10 @@ class TrackRun:
         if self.store is None or self.record is None:
             return
         if isinstance(engine, Trainer):
-            weights = next((self.folder / f for f in (BEST, LATEST) if (self.folder / f).is_file()), None)
-            if self.bundle_root is not None and weights is not None:
+            found = [self.folder / name for name in (self.weights, LATEST) if (self.folder / name).is_file()]
+            if self.bundle_root is not None and found:
                 folder = self.folder / "bundle" / self.name
-                self.store.folder(build_bundle(self.bundle_root, weights, folder), f"bundle/{self.name}")
+                self.store.folder(build_bundle(self.bundle_root, found[0], folder), f"bundle/{self.name}")
         else:
             row = {"epoch": int(engine.state.epoch), **self._validation}
             self.store.metrics([row])

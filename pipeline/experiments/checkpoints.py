@@ -3,8 +3,8 @@
 Two files in the output folder, each written beside its place and renamed:
 
 ``latest.pt``
-    ``objects`` (state dictionaries by name), ``scaler``, ``epoch`` (whole epochs done), ``iteration``,
-    ``epoch_length``, ``hparams``.
+    the state of each object by its name (``network``, ``optimizer``, ...), and ``training``: ``scaler``,
+    ``epoch`` (whole epochs done), ``iteration``, ``epoch_length``, ``hparams``.
 ``best.pt``
     ``network``, ``metric``, ``metric_name``, ``epoch``. The best value lives in the file whose weights earned
     it: there is no moment at which one is known and the other is not [D-0031].
@@ -34,6 +34,7 @@ __all__ = ["BEST", "LATEST", "Checkpoints"]
 log = logging.getLogger(__name__)
 
 LATEST, BEST = "latest.pt", "best.pt"
+_TRAINING = "training"
 _held: dict[Path, int] = {}  # locks of this process, by folder
 
 
@@ -72,6 +73,8 @@ class Checkpoints:
         for name in ("network", "optimizer"):
             if name not in objects:
                 raise ValueError(f"objects must hold {name!r}, got {sorted(objects)}")
+        if _TRAINING in objects:
+            raise ValueError(f"objects must not hold {_TRAINING!r}, the name of the training's own state")
         for name, item in objects.items():
             if not (hasattr(item, "state_dict") and hasattr(item, "load_state_dict")):
                 raise ValueError(f"objects must have state_dict and load_state_dict, {name!r} has not")
@@ -144,15 +147,15 @@ class Checkpoints:
         if not latest.is_file():
             return
         # On the CPU: each object moves its state to where it lives.
-        state = torch.load(latest, map_location="cpu", weights_only=True)
+        saved = torch.load(latest, map_location="cpu", weights_only=True)
+        state = saved.pop(_TRAINING)
         _check_hparams(state["hparams"], self.hparams)
-        if set(state["objects"]) != set(self.objects):
+        if set(saved) != set(self.objects):
             raise ValueError(
-                f"objects must be those of the checkpoint {sorted(state['objects'])} to resume, got "
-                f"{sorted(self.objects)}"
+                f"objects must be those of the checkpoint {sorted(saved)}, got {sorted(self.objects)}"
             )
         for name, item in self.objects.items():
-            _bare(item).load_state_dict(state["objects"][name])
+            _bare(item).load_state_dict(saved[name])
         if state["scaler"] and getattr(engine, "scaler", None) is not None:
             engine.scaler.load_state_dict(state["scaler"])
         length = engine.state.epoch_length
@@ -206,14 +209,15 @@ class Checkpoints:
         if not is_main_process():
             return
         scaler = getattr(engine, "scaler", None)
-        content = {
-            "objects": {name: _bare(item).state_dict() for name, item in self.objects.items()},
+        state = {
             "scaler": scaler.state_dict() if scaler is not None else None,
             "epoch": engine.state.iteration // engine.state.epoch_length,
             "iteration": engine.state.iteration,
             "epoch_length": engine.state.epoch_length,
             "hparams": self.hparams,
         }
+        content = {name: _bare(item).state_dict() for name, item in self.objects.items()}
+        content[_TRAINING] = state
         save_checkpoint(self.folder / LATEST, content)
 
 

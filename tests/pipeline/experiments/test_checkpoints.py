@@ -34,7 +34,9 @@ def train(data: Path, output: Path, stop: int | None = None, **overrides: Any) -
 
 
 def latest(output: Path) -> dict[str, Any]:
-    return torch.load(output / "latest.pt", weights_only=True)
+    """latest.pt, with the state of the training itself beside the objects."""
+    saved = torch.load(output / "latest.pt", weights_only=True)
+    return {**saved.pop("training"), "objects": saved}
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -122,7 +124,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 def machine(
     folder: Path, values: list[float], scaler: Any = None, better: Any = None, **options: Any
 ) -> tuple[Engine, Checkpoints]:
-    """A trainer that adds 1 to its weight each iteration, validated after each epoch with the given values."""
+    """A trainer that adds 1 to its weight each iteration, validated after each epoch with given values."""
     network = torch.nn.Linear(1, 1)
     torch.nn.init.zeros_(network.weight)
     evaluator = Engine(lambda engine, batch: None)

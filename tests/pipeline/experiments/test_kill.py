@@ -1,4 +1,4 @@
-"""SIGKILL, which no process can answer: the training goes on as if nothing had been, and MLflow tells what was."""
+"""SIGKILL, which no process can answer: the training goes on as if nothing had been, MLflow tells of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def epochs_done(output: Path) -> int:
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
-    return torch.load(output / "latest.pt", weights_only=True)["objects"]["network"]
+    return torch.load(output / "latest.pt", weights_only=True)["network"]
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

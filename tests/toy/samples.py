@@ -1,0 +1,76 @@
+"""For each bundle, data small enough for two training steps and one inference, and what overrides do it.
+
+A new bundle adds a function here; the contract test fails without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from toy.training import make_data
+
+__all__ = ["SAMPLES", "Sample"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Overrides of ``train.yaml`` and ``inference.yaml``, each with ``dataset_dir``."""
+
+    train: dict[str, Any] = field(default_factory=dict)
+    inference: dict[str, Any] = field(default_factory=dict)
+
+
+def toy_bundle(folder: Path) -> Sample:
+    """The toy's own data."""
+    data = {"dataset_dir": str(make_data(folder))}
+    return Sample({**data, "hparams#max_epochs": 1}, data)
+
+
+def block_spine(slices: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Image and label ``(D, H, W)`` in LIP at 4 x 1 x 1 mm: five blocks 28 mm high, discs and a canal."""
+    label = np.zeros((slices, 200, 120), np.uint8)
+    label[1:-1, 4:196, 78:90] = 3
+    for k in range(5):
+        top = 8 + 37 * k
+        label[1:-1, top : top + 28, 40:74] = 1
+        label[1:-1, top + 9 : top + 19, 94:108] = 1
+        label[1:-1, top + 29 : top + 36, 40:74] = 2
+    values = np.array([40.0, 120.0, 160.0, 220.0])
+    image = values[label] + np.random.default_rng(0).normal(0, 8, label.shape)
+    return image.clip(0).astype(np.float32), label
+
+
+def spine_mr_vertebra_detection(folder: Path) -> Sample:
+    """Block spines of two subjects of the split, in the folder format the training reads."""
+    affine = np.array([[-4.0, 0, 0, 0], [0, 0, -1.0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
+    scans = folder / "scans"
+    for subject in (5, 7):
+        image, label = block_spine()
+        for place in (folder / "space_half", scans):
+            place.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(image, affine), place / f"{subject:03d}_T2_SPACE_image.nii.gz")
+        nib.save(
+            nib.Nifti1Image(label, affine), folder / "space_half" / f"{subject:03d}_T2_SPACE_label.nii.gz"
+        )
+    small = {
+        "folders": ["space_half"],
+        "fold": 0,
+        "hparams#max_epochs": 1,
+        "hparams#slices_per_epoch": 4,
+        "hparams#batch_size": 2,
+        "hparams#view_size": [96, 96],
+        "hparams#watch_view_size": [208, 128],
+        "hparams#watch_every_slice": 2,
+    }
+    return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(scans)})
+
+
+SAMPLES: dict[str, Callable[[Path], Sample]] = {
+    "toy_bundle": toy_bundle,
+    "spine_mr_vertebra_detection": spine_mr_vertebra_detection,
+}

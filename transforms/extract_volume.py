@@ -244,10 +244,12 @@ def map_to_scan(data: torch.Tensor, volume: MetaTensor, mode: str = "bilinear") 
 
 
 def middle_slice_for(given: int | None, *corners: CornersByVoxel) -> int:
+    """The slice that becomes the middle: the one given, else the nearest to the middle of the corners."""
     return int(np.floor(geometry.middle_slice_of(*corners) + 0.5)) if given is None else int(given)
 
 
 def slice_range(slices: Sequence[int] | None) -> tuple[int, int] | None:
+    """(first, last) as whole numbers, or None for all slices; ValueError where they are out of order."""
     if slices is None:
         return None
     if len(slices) != 2 or slices[0] > slices[1]:
@@ -256,6 +258,7 @@ def slice_range(slices: Sequence[int] | None) -> tuple[int, int] | None:
 
 
 def one_each(name: str, values: Sequence, items: Sequence) -> Sequence:
+    """The values, if there is one for each of the items; ValueError names the argument otherwise."""
     if len(values) != len(items):
         raise ValueError(f"{name} must have one entry a volume: {len(items)}, got {len(values)}")
     return values

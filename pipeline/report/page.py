@@ -80,7 +80,7 @@ def render_report(reading: SpineReading, written: datetime | None = None) -> str
         cards=cards,
         tasks=rows,
         unsure=sum(row.refer for card in cards for row in card.grades),
-        words=lambda task, name, classes: value_title(task, int(name), classes),
+        words=lambda task, name, bars: "yes" if bars == 1 else value_title(task, int(name), bars),
         refer_below=REFER_BELOW,
         extracted=bool(reading.bodies.images),
         written=(written or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M UTC"),
@@ -103,7 +103,7 @@ def template(name: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
+    environment.filters["percent"] = lambda share: f"{100 * share:.0f}\u00a0%"
     return environment.get_template(name)
 
 
@@ -122,6 +122,8 @@ def _cards(reading: SpineReading) -> list[DiscCard]:
 
 
 def _row(task: str, grade: GradeResult) -> GradeRow:
+    # Of a finding that is there or not, one bar says all.
+    shown = {"1"} if set(grade.probabilities) == {"0", "1"} else set(grade.probabilities)
     return GradeRow(
         task=task,
         title=task_title(task),
@@ -130,5 +132,5 @@ def _row(task: str, grade: GradeResult) -> GradeRow:
         expected=grade.expected,
         confidence=grade.confidence,
         refer=grade.confidence < REFER_BELOW,
-        bars=tuple((k, p, int(k) == grade.grade) for k, p in grade.probabilities.items()),
+        bars=tuple((k, p, int(k) == grade.grade) for k, p in grade.probabilities.items() if k in shown),
     )

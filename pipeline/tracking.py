@@ -21,13 +21,11 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from ignite.engine import Events
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
 from monai.engines import Trainer
 
 from .bundles import build_bundle, running_config
@@ -45,6 +43,14 @@ log = logging.getLogger(__name__)
 HISTORY_FILE = "history.json"
 _UID = "siamed.uid"
 _MAX_PARAM = 5000  # characters; MLflow refuses more than 6000
+
+
+def _mlflow() -> ModuleType:
+    # From its import on MLflow reports its use to its makers, unless told not to: nothing leaves unasked.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    return mlflow
 
 
 def tracking_store(output_dir: str | Path, tracking_uri: str | None = None) -> str:
@@ -93,7 +99,7 @@ class MlflowStore:
         for name in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.uri = uri
-        self.client = MlflowClient(tracking_uri=uri)
+        self.client = _mlflow().MlflowClient(tracking_uri=uri)
         found = self.client.get_experiment_by_name(experiment)
         if found is not None:
             self.experiment_id = found.experiment_id
@@ -107,16 +113,16 @@ class MlflowStore:
         """Make the run, with its parameters and tags; returns its id."""
         run = self.client.create_run(self.experiment_id, run_name=name, tags={_UID: name, **tags})
         self.run_id = run.info.run_id
-        logged = [Param(key, value) for key, value in _flat(params).items()]
+        logged = [_mlflow().entities.Param(key, value) for key, value in _flat(params).items()]
         for start in range(0, len(logged), 100):
             self.client.log_batch(self.run_id, params=logged[start : start + 100])
         return self.run_id
 
     def metrics(self, rows: list[Mapping[str, float]]) -> None:
         """Log rows of numbers, each at its ``epoch``; what is not finite is left out."""
-        now = int(time.time() * 1000)
+        now, metric = int(time.time() * 1000), _mlflow().entities.Metric
         logged = [
-            Metric(key, float(value), now, int(row["epoch"]))
+            metric(key, float(value), now, int(row["epoch"]))
             for row in rows
             for key, value in row.items()
             if key != "epoch" and np.isfinite(value)
@@ -156,7 +162,7 @@ class MlflowStore:
     def _try(self, call: Callable[[], Any]) -> None:
         try:
             call()
-        except (MlflowException, OSError) as error:
+        except (_mlflow().exceptions.MlflowException, OSError) as error:
             log.warning("the tracking store refused an entry: %s", error)
 
 
@@ -276,10 +282,10 @@ class TrackRun:
         tags |= {f"data.{role}.sha256": entry["sha256"] for role, entry in content["data"].items()}
         known = {key: str(value) for key, value in tags.items() if value is not None}
         versions = {f"version.{key}": value for key, value in content["versions"].items()}
-        run_id = store.start(unique, {**self.hparams, **versions, "device": content["device"]}, known)
         self.store = store
-        self.record.update(mlflow_run_id=run_id)
         self._catch_sigterm()
+        run_id = store.start(unique, {**self.hparams, **versions, "device": content["device"]}, known)
+        self.record.update(mlflow_run_id=run_id)
         store.content(content, "run.json")
         if self.config is not None:
             store.content(self.config, "config.json")
@@ -296,7 +302,7 @@ class TrackRun:
             if recorded not in (None, _without_credentials(store.uri)):
                 store = MlflowStore(str(recorded), self.name, self.folder)
             store.mark_killed(name, at_ms)
-        except (MlflowException, OSError) as error:
+        except (_mlflow().exceptions.MlflowException, OSError) as error:
             log.warning("the killed run %s could not be marked in its store: %s", name, error)
         record.close_stale()
         log.info("the run %s had been killed: it is marked so", name)
@@ -394,15 +400,18 @@ class TrackRun:
         raise error
 
     def _end(self, status: str, error: str | None = None) -> None:
-        if self.store is None or self.record is None:
+        record, store = self.record, self.store
+        if record is None:
             return
-        self.record.end(status, error)
-        self.store.content(self.record.content, "run.json")
-        if error is not None:
-            self.store.tag("error", error[:_MAX_PARAM])
-        self.store.end(status)
+        self.record, self.store = None, None
+        if record.content:
+            record.end(status, error)
+        if store is not None and store.run_id:
+            store.content(record.content, "run.json")
+            if error is not None:
+                store.tag("error", error[:_MAX_PARAM])
+            store.end(status)
         log.info("run %s", status)
-        self.store = None
         if self._signal is not None:
             signal.signal(signal.SIGTERM, self._signal)
             self._signal = None

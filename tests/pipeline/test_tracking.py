@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,25 @@ def test_a_store_that_fails_midway_costs_entries_and_not_the_training(
     train(data, tmp_path, store_uri, **{"hparams#max_epochs": 1})
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "FINISHED"
     assert "the tracking store refused an entry: gone" in caplog.text
+
+
+def test_a_store_that_fails_at_the_start_stops_the_training_and_the_record_says_so(
+    data: Path, store_uri: str, tmp_path: Path, monkeypatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise MlflowException("no such store")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="Failed to evaluate"):
+        patch.setattr(MlflowClient, "log_batch", fail)
+        train(data, tmp_path, store_uri)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert (record["status"], record["error"]) == ("FAILED", "MlflowException: no such store")
+    train(data, tmp_path, store_uri)
+    assert tracked(store_uri, tmp_path).info.status == "FINISHED"
+
+
+def test_mlflow_is_told_to_report_nothing_to_its_makers(finished: Path) -> None:
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
 def test_an_evaluation_is_a_run_of_its_own(finished: Path, data: Path, store_uri: str) -> None:

@@ -167,11 +167,11 @@ class SpineReader:
         """
         found = self.detect(scan)
         whole = [i for i, v in enumerate(found.column.vertebrae) if not v.partial]
-        return replace(
-            found,
-            discs=cut_discs(found.view, found.column),
-            bodies=cut_bodies(found.view, found.column, whole),
-        )
+        discs, bodies = cut_discs(found.view, found.column), cut_bodies(found.view, found.column, whole)
+        warnings = _uncut_warning(found.result.discs, range(len(found.column.discs)), discs)
+        warnings += _uncut_warning(found.result.vertebrae, whole, bodies)
+        result = replace(found.result, warnings=found.result.warnings + warnings)
+        return replace(found, result=result, discs=discs, bodies=bodies)
 
     def grade(self, scan: Scan) -> SpineReading:
         """Find the vertebrae, cut out the discs and grade them.
@@ -193,13 +193,28 @@ class SpineReader:
                 hint="Give a scan that shows the lumbar discs whole.",
             )
         discs = cut_discs(found.view, found.column)
-        batch = torch.stack([image.as_tensor() for image in discs.images])
-        grades = self.grader(batch)
-        if len(grades) != len(discs.images):
-            raise ValueError(
-                f"grader must give one answer a disc: {len(discs.images)} discs, {len(grades)} answers"
+        if not discs.images:
+            raise CaseError(
+                "no-discs",
+                f"none of the {len(found.column.discs)} discs found has the outline of a disc",
+                path=scan.source,
+                hint="Look at what `siamed detect` finds; the scan may not be one the detector was made for.",
             )
-        result = self._result(scan, _Frame(scan, found.view), found.column, grades)
+        answers = self.grader(torch.stack([image.as_tensor() for image in discs.images]))
+        if len(answers) != len(discs.images):
+            raise ValueError(
+                f"grader must give one answer a disc: {len(discs.images)} discs, {len(answers)} answers"
+            )
+        grades = dict(zip(discs.indices, answers, strict=True))
+        result = replace(
+            found.result,
+            discs=tuple(
+                replace(disc, grades={task: _grade(given) for task, given in grades.get(i, {}).items()})
+                for i, disc in enumerate(found.result.discs)
+            ),
+            warnings=found.result.warnings
+            + _uncut_warning(found.result.discs, range(len(found.column.discs)), discs),
+        )
         return replace(found, result=result, discs=discs)
 
     def _result(
@@ -207,10 +222,8 @@ class SpineReader:
         scan: Scan,
         frame: _Frame,
         column: Column,
-        grades: Sequence[Mapping[str, Mapping[str, Any]]] = (),
     ) -> SpineResult:
         shape = scan.image.shape[1:]
-        answers = list(grades) or [{}] * len(column.discs)
         return SpineResult(
             scan=ScanFacts(
                 scan_id=scan.scan_id,
@@ -230,9 +243,8 @@ class SpineReader:
                     center_mm=_point(disc.center_mm, _MM_DECIMALS),
                     center_voxel=frame.voxel(disc.center_mm),
                     vertebrae=(disc.upper, disc.lower),
-                    grades={task: _grade(given) for task, given in answer.items()},
                 )
-                for disc, answer in zip(column.discs, answers, strict=True)
+                for disc in column.discs
             ),
             warnings=tuple(column.warnings) + _partial_warning(column),
             software=_software(),
@@ -242,20 +254,28 @@ class SpineReader:
 def cut_discs(view: MetaTensor, column: Column) -> Volumes:
     """Cut out the column's discs, 9 x 112 x 224, as the grader was trained on them.
 
+    A disc whose outline is not one (a detection gone wrong) is left out and logged; the others are cut.
+
     Args:
         view: ``(1, D, H, W)`` in LIP.
         column: the vertebrae and discs found in it.
     """
-    from siamed.transforms.extract_disc import extract_discs
+    from siamed.transforms.extract_disc import ExtractDisc
 
     bodies = [v.slice_corners_mm for v in column.vertebrae]
-    pairs = [(bodies[disc.upper], bodies[disc.lower]) for disc in column.discs]
-    images = extract_discs(view, pairs) if pairs else []
-    return Volumes("ivd", tuple(range(len(pairs))), tuple(images))
+    cut = ExtractDisc()
+
+    def some(indices: Sequence[int]) -> list[MetaTensor]:
+        discs = [column.discs[i] for i in indices]
+        return cut.many(view, [(bodies[disc.upper], bodies[disc.lower]) for disc in discs])
+
+    return _cut("ivd", some, range(len(column.discs)))
 
 
 def cut_bodies(view: MetaTensor, column: Column, indices: Sequence[int]) -> Volumes:
     """Cut out vertebral bodies, 9 x 224 x 224, normalized by their neighbors in the column.
+
+    A body whose outline is not one is left out and logged; the others are cut.
 
     Args:
         view: ``(1, D, H, W)`` in LIP.
@@ -265,9 +285,27 @@ def cut_bodies(view: MetaTensor, column: Column, indices: Sequence[int]) -> Volu
     from siamed.transforms.extract_vertebral_body import ExtractVertebralBody
 
     bodies = [v.slice_corners_mm for v in column.vertebrae]
-    around = [bodies[max(i - 1, 0) : i] + bodies[i + 1 : i + 2] for i in indices]
-    images = ExtractVertebralBody().many(view, [bodies[i] for i in indices], around) if indices else []
-    return Volumes("vb", tuple(indices), tuple(images))
+    cut = ExtractVertebralBody()
+
+    def some(indices: Sequence[int]) -> list[MetaTensor]:
+        around = [bodies[max(i - 1, 0) : i] + bodies[i + 1 : i + 2] for i in indices]
+        return cut.many(view, [bodies[i] for i in indices], around)
+
+    return _cut("vb", some, indices)
+
+
+def _cut(kind: str, some: Callable[[Sequence[int]], list[MetaTensor]], indices: Sequence[int]) -> Volumes:
+    """Cut all at once, which is faster, or one by one where one of them cannot be cut."""
+    try:
+        return Volumes(kind, tuple(indices), tuple(some(indices)) if indices else ())
+    except ValueError:
+        found = {}
+        for i in indices:
+            try:
+                (found[i],) = some([i])
+            except ValueError as error:
+                logger.warning("%s %d cannot be cut: %s", kind, i, error)
+        return Volumes(kind, tuple(found), tuple(found.values()))
 
 
 def pick_device(name: str = "auto") -> str:
@@ -337,6 +375,16 @@ def _partial_warning(column: Column) -> tuple[str, ...]:
     if not names:
         return ()
     return (f"Cut by the edge of the scan, with outer corners guessed: {', '.join(names)}.",)
+
+
+def _uncut_warning(
+    items: Sequence[DiscResult | VertebraResult], wanted: Sequence[int], volumes: Volumes
+) -> tuple[str, ...]:
+    kind, noun = ("body", "a vertebral body") if volumes.kind == "vb" else ("disc", "a disc")
+    names = [items[i].level or f"{kind} {i + 1}" for i in wanted if i not in volumes.indices]
+    if not names:
+        return ()
+    return (f"Not used, as the outline found is not that of {noun}: {', '.join(names)}.",)
 
 
 def _probability(value: float) -> float:

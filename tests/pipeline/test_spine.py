@@ -109,6 +109,26 @@ def test_a_grader_that_loses_a_disc_is_caught(spine: Any, scan_file: Path) -> No
         reader.grade(read_scan(scan_file))
 
 
+def test_a_disc_with_an_impossible_outline_is_left_out_and_the_others_are_graded(
+    spine: Any, scan_file: Path
+) -> None:
+    class Slipping(spine.KnowingDetector):
+        """Finds the lower edge of the topmost body back to front."""
+
+        def __call__(self, view: Any) -> Any:
+            column = super().__call__(view)
+            corners = {d: c[[0, 1, 3, 2]] for d, c in column.vertebrae[0].slice_corners_mm.items()}
+            top = replace(column.vertebrae[0], slice_corners_mm=corners)
+            return replace(column, vertebrae=(top, *column.vertebrae[1:]))
+
+    reader = SpineReader(Slipping(), spine.CountingGrader())
+    reading = reader.grade(read_scan(scan_file))
+    assert reading.discs.indices == (1, 2, 3)
+    assert [bool(disc.grades) for disc in reading.result.discs] == [False, True, True, True]
+    assert any("not that of a disc: L2-L3" in warning for warning in reading.result.warnings)
+    assert reader.extract(read_scan(scan_file)).discs.indices == (1, 2, 3)
+
+
 def test_grading_without_a_grader_is_refused(spine: Any, scan_file: Path) -> None:
     with pytest.raises(ValueError, match="grader must be given"):
         SpineReader(spine.KnowingDetector()).grade(read_scan(scan_file))

@@ -76,10 +76,10 @@ def test_a_training_killed_outright_resumes_and_its_runs_tell_so(tmp_path: Path)
 @pytest.mark.slow
 def test_killed_at_random_moments_until_it_is_done_it_is_still_the_same_training(tmp_path: Path) -> None:
     data, killed, whole = make_data(tmp_path / "data"), tmp_path / "killed", tmp_path / "whole"
-    toy_workflow(data, whole, **{"train#handlers#5#_disabled_": True, "hparams#max_epochs": 40}).run()
+    toy_workflow(data, whole, **{"train#handlers#5#_disabled_": True, "hparams#max_epochs": 16}).run()
     rng, kills = random.Random(0), 0
     for _ in range(40):
-        process = start(data, killed, tmp_path, **{"hparams#max_epochs": 40})
+        process = start(data, killed, tmp_path, **{"hparams#max_epochs": 16})
         before = epochs_done(killed)
         while process.poll() is None and epochs_done(killed) == before:
             time.sleep(0.01)
@@ -91,7 +91,7 @@ def test_killed_at_random_moments_until_it_is_done_it_is_still_the_same_training
             process.wait()
             kills += 1
     assert kills >= 3
-    assert epochs_done(killed) == 40
+    assert epochs_done(killed) == 16
     assert same(weights(killed), weights(whole))
     runs = MlflowClient(f"sqlite:///{killed}/mlruns.db").search_runs(["1"])
     assert sorted(run.info.status for run in runs) == ["FINISHED"] + ["KILLED"] * (len(runs) - 1)

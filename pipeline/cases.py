@@ -244,7 +244,7 @@ def _write_case(folder: Path, reading: SpineReading) -> None:
 
 def _write_volumes(folder: Path, reading: SpineReading) -> Iterator[dict[str, str]]:
     """Write what was extracted as NIfTI, if bodies were asked for; yield the rows of the manifest."""
-    if not reading.bodies.images:
+    if not reading.extracted:  # the discs of a grading are not asked for as files
         return
     import nibabel
     import numpy as np

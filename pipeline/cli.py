@@ -269,7 +269,7 @@ def _summary(outcome: Outcome, output: Any) -> str:
     if graded:
         said += ", graded"
     if result.warnings:
-        said += f", {len(result.warnings)} warnings"
+        said += f", {len(result.warnings)} warning{'s' * (len(result.warnings) > 1)}"
     return said + (f": {output.folder_of(outcome.case_id) / 'report.html'}" if output is not None else "")
 
 

@@ -76,6 +76,7 @@ class SpineReading:
         slice_numbers: for each canonical slice its index in the file, which may count the other way.
         discs: the graded or extracted discs.
         bodies: the extracted vertebral bodies, empty unless asked for.
+        extracted: the volumes themselves were asked for, to be kept.
     """
 
     result: SpineResult
@@ -84,6 +85,7 @@ class SpineReading:
     slice_numbers: tuple[int, ...] = field(repr=False)
     discs: Volumes = field(default_factory=lambda: Volumes("ivd"))
     bodies: Volumes = field(default_factory=lambda: Volumes("vb"))
+    extracted: bool = False
 
 
 class SpineReader:
@@ -163,15 +165,22 @@ class SpineReader:
         Bodies cut by the edge of the scan are left out.
 
         Raises:
-            CaseError: as :meth:`detect`.
+            CaseError: as :meth:`detect`, and code ``no-volumes`` where nothing can be cut out.
         """
         found = self.detect(scan)
         whole = [i for i, v in enumerate(found.column.vertebrae) if not v.partial]
         discs, bodies = cut_discs(found.view, found.column), cut_bodies(found.view, found.column, whole)
+        if not (discs.images or bodies.images):
+            raise CaseError(
+                "no-volumes",
+                f"of {len(found.column.vertebrae)} vertebrae found none is whole and has the outline of one",
+                path=scan.source,
+                hint="Look at what `siamed detect` finds; the scan may not be one the detector was made for.",
+            )
         warnings = _uncut_warning(found.result.discs, range(len(found.column.discs)), discs)
         warnings += _uncut_warning(found.result.vertebrae, whole, bodies)
         result = replace(found.result, warnings=found.result.warnings + warnings)
-        return replace(found, result=result, discs=discs, bodies=bodies)
+        return replace(found, result=result, discs=discs, bodies=bodies, extracted=True)
 
     def grade(self, scan: Scan) -> SpineReading:
         """Find the vertebrae, cut out the discs and grade them.

@@ -82,7 +82,7 @@ def render_report(reading: SpineReading, written: datetime | None = None) -> str
         unsure=sum(row.refer for card in cards for row in card.grades),
         words=lambda task, name, bars: "yes" if bars == 1 else value_title(task, int(name), bars),
         refer_below=REFER_BELOW,
-        extracted=bool(reading.bodies.images),
+        extracted=reading.extracted,
         written=(written or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M UTC"),
     )
 

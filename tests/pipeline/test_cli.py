@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,20 @@ def test_extraction_writes_volumes_that_lie_in_the_patient(
         np.testing.assert_allclose(center[:3], where[row["level"]], atol=0.02)
 
 
+def test_a_disc_between_bodies_that_are_cut_is_extracted_all_the_same(
+    loads: list, spine: Any, reader: Any, scan_file: Path, tmp_path: Path
+) -> None:
+    class AllCut(spine.KnowingDetector):
+        def __call__(self, view: Any) -> Any:
+            column = super().__call__(view)
+            return replace(column, vertebrae=tuple(replace(v, partial=True) for v in column.vertebrae))
+
+    reader.detector = AllCut(("L5", "S1"))
+    ran = run("extract", scan_file, "--out", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    assert [(row["kind"], row["level"]) for row in rows(tmp_path / "out/volumes.csv")] == [("ivd", "L5-S1")]
+
+
 def test_several_scans_get_a_folder_each_and_one_loading(
     loads: list, spine: Any, reader: Any, tmp_path: Path
 ) -> None:
@@ -192,6 +207,26 @@ def test_a_detection_after_a_grading_leaves_no_grades_behind(
     run("grade", scan_file, "--out", tmp_path / "out")
     run("detect", scan_file, "--out", tmp_path / "out")
     assert names(tmp_path / "out") == {"result.json", "report.html", "cases.csv"}
+
+
+def test_an_interrupted_batch_leaves_a_table_of_what_was_done(
+    loads: list, spine: Any, reader: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a_t2.nii.gz", "b_t2.nii.gz"):
+        spine.write_scan(folder / name)
+    knowing = reader.detector
+
+    def impatient(view: Any) -> Any:
+        if knowing.calls:
+            raise KeyboardInterrupt
+        return knowing(view)
+
+    reader.detector = impatient
+    ran = run("detect", folder, "--out", tmp_path / "out")
+    assert ran.exit_code not in (0, 2)
+    assert [(row["case_id"], row["status"]) for row in rows(tmp_path / "out/cases.csv")] == [("a_t2", "done")]
 
 
 def test_a_path_that_does_not_exist_is_a_row_and_the_others_are_done(

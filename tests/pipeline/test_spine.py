@@ -129,6 +129,14 @@ def test_a_disc_with_an_impossible_outline_is_left_out_and_the_others_are_graded
     assert reader.extract(read_scan(scan_file)).discs.indices == (1, 2, 3)
 
 
+def test_an_extraction_that_cuts_nothing_is_a_case_error(spine: Any, scan_file: Path) -> None:
+    with pytest.raises(CaseError, match="none is whole") as caught:
+        SpineReader(spine.KnowingDetector(("L5",))).extract(
+            read_scan(scan_file)
+        )  # the first is cut by the edge
+    assert caught.value.code == "no-volumes"
+
+
 def test_grading_without_a_grader_is_refused(spine: Any, scan_file: Path) -> None:
     with pytest.raises(ValueError, match="grader must be given"):
         SpineReader(spine.KnowingDetector()).grade(read_scan(scan_file))

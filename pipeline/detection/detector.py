@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _MULTIPLE = 32  # the network halves its input five times
 _EDGE_MM = 2.0  # a corner this close to the edge of the scan may lie beyond it
 _PARTIAL_SHARE = 0.5
-_ZOOM_GAIN = 1.1  # another zoom must be better by a tenth: the header is right far more often than not
+_ZOOM_GAIN = 1.15  # another zoom must be clearly better: the header is right far more often than not
 
 
 class VertebraDetector:
@@ -99,7 +99,7 @@ class VertebraDetector:
         volume, pixel_mm = image.as_subclass(torch.Tensor)[0], (float(spacing[1]), float(spacing[2]))
         zoom = self.choose_zoom(volume, pixel_mm, float(spacing[0]))
         tracks = link_slices(self.detect_slices(volume, pixel_mm, zoom), pixel_mm, float(spacing[0]), self.link)
-        chain, _ = choose_column(tracks, self.link)
+        chain, _ = self._choose(tracks, volume.shape, pixel_mm)
         column = self._column(chain, matrix, spacing, image.shape[1:])
         if zoom == 1 or not chain:
             return column
@@ -115,9 +115,15 @@ class VertebraDetector:
         totals = []
         for zoom in self.zooms:
             tracks = link_slices(self.detect_slices(part, pixel_mm, zoom), pixel_mm, slice_mm, self.link)
-            totals.append(choose_column(tracks, self.link)[1])
+            totals.append(self._choose(tracks, volume.shape, pixel_mm)[1])
         best = int(np.argmax(totals))
         return self.zooms[best] if totals[best] > _ZOOM_GAIN * totals[0] else self.zooms[0]
+
+    def _choose(self, tracks: list[Track], shape: torch.Size, pixel_mm: tuple[float, float]) -> tuple[list[Track], float]:
+        """The best chain; a body that looks cut although it lies inside the scan is no body."""
+        extent = np.asarray(shape[1:]) * pixel_mm
+        kept = [t for t in tracks if t.partial <= _PARTIAL_SHARE or not _inside(t.quad, extent, _EDGE_MM)]
+        return choose_column(kept, self.link)
 
     @torch.inference_mode()
     def detect_slices(
@@ -155,7 +161,7 @@ class VertebraDetector:
                     level=guess.level,
                     level_probability=guess.probability,
                     score=track.score,
-                    partial=track.partial > _PARTIAL_SHARE or not _inside(track.quad, extent),
+                    partial=track.partial > _PARTIAL_SHARE or not _inside(track.quad, extent, _EDGE_MM),
                     slice_corners_mm={d: _to_mm(q, d, affine, spacing) for d, q in track.corners.items()},
                     middle_slice=track.middle,
                     flags=guess.flags,
@@ -164,15 +170,15 @@ class VertebraDetector:
         discs = []
         for i, number in enumerate(missing):
             plates = np.vstack([chain[i].quad[2:], chain[i + 1].quad[:2]])
-            if number or not _inside(plates, extent):
+            if number or not _inside(plates, extent, 0.0):
                 continue
             center = (vertebrae[i].corners_mm[2:].mean(0) + vertebrae[i + 1].corners_mm[:2].mean(0)) / 2
             discs.append(Disc(i, i + 1, disc_level(vertebrae[i].level, vertebrae[i + 1].level), center))
         return Column(tuple(vertebrae), tuple(discs), tuple(warnings))
 
 
-def _inside(points: np.ndarray, extent: np.ndarray) -> bool:
-    return bool(((points >= _EDGE_MM) & (points <= extent - _EDGE_MM)).all())
+def _inside(points: np.ndarray, extent: np.ndarray, margin: float) -> bool:
+    return bool(((points >= margin) & (points <= extent - margin)).all())
 
 
 def _to_mm(quad_mm: np.ndarray, index: int, affine: np.ndarray, spacing: np.ndarray) -> np.ndarray:

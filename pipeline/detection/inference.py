@@ -16,7 +16,7 @@ from torch import nn
 
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.experiments.files import write_json
-from siamed.pipeline.scans import find_cases, read_scan, sagittal_view
+from siamed.pipeline.scans import check_spine_scan, find_cases, read_scan, sagittal_view
 
 from .decode import DecodeSettings
 from .detector import VertebraDetector
@@ -37,16 +37,16 @@ def scan_items(path: str | Path) -> list[dict[str, Any]]:
     items = []
     for case in find_cases(path):
         try:
-            sagittal_view(read_scan(case.path))
+            check_spine_scan(read_scan(case))
         except CaseError as error:
             log.warning("%s left out: %s", case.case_id, error)
             continue
-        items.append({"image": str(case.path), "case_id": case.case_id})
+        items.append({"image": case, "case_id": case.case_id})
     return items
 
 
 class LoadSagittalViewd(MapTransform):
-    """Replace a scan's path by its sagittal view, a MetaTensor ``(1, D, H, W)`` in orientation LIP."""
+    """Replace a case by the sagittal view of its scan, a MetaTensor ``(1, D, H, W)`` in orientation LIP."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)

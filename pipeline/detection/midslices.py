@@ -63,7 +63,7 @@ def _detect(detector: VertebraDetector, row: dict[str, Any], dataset_dir: Path) 
 def _figure(failures: Sequence[tuple[dict[str, Any], np.ndarray, np.ndarray, Column]]) -> Figure:
     rows = max(1, -(-len(failures) // 10))
     figure = Figure(figsize=(20, 2.6 * rows), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(rows, 10)).flat
+    axes = list(np.atleast_1d(figure.subplots(rows, 10)).flat)
     for axis in axes:
         axis.set_axis_off()
     for axis, (row, image, affine, column) in zip(axes, failures, strict=False):
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     detector = VertebraDetector.from_bundle(chosen.bundle, chosen.device)
     results, failures = [], []
-    for row in tqdm(list(_rows(chosen.dataset_dir)), desc="mid-slices"):
+    for row in tqdm(list(_rows(chosen.dataset_dir)), desc="mid-slices", mininterval=5.0, disable=not sys.stderr.isatty()):
         image, affine, column = _detect(detector, row, chosen.dataset_dir)
         found = count_discs(column, row["graded"])
         row |= {"found": "no S1" if found is None else found, "all_found": len(column.discs), "agrees": found == row["graded"]}

@@ -26,6 +26,7 @@ LEVELS = (
 
 _S1 = LEVELS.index("S1")
 _FLOOR = 0.02  # a map can be wrong with any confidence
+_ODDS_SCALE, _ODDS_POWER = 3.0, 2.0  # S1 itself has a share of 0.5-0.8, L5 below 0.2: this puts even odds at 0.25
 _NO_SACRUM_PRIOR = 0.1  # of hypotheses "the sacrum is not in view" together, before looking
 _OFFSETS = 8  # without a sacrum the lowest body may be any of L5 ... T10
 _GAP_PROBABILITY = 0.8  # that a gap holds as many bodies as it has room for
@@ -61,7 +62,7 @@ def name_levels(sacral: Sequence[float], missing: Sequence[int]) -> tuple[list[L
     if len(missing) != count - 1:
         raise ValueError(f"missing must have one entry less than sacral ({count}), got {len(missing)}")
     below = np.concatenate([np.cumsum(np.asarray(missing, int)[::-1] + 1)[::-1], [0]])  # steps above the lowest
-    evidence = np.clip(np.asarray(sacral, float), _FLOOR, 1 - _FLOOR)
+    evidence = _evidence(sacral)
     weights: dict[int, float] = {}  # index in LEVELS of the lowest body -> weight
     for k in range(count):
         likelihood = float(np.prod([e if i == k else 1 - e for i, e in enumerate(evidence) if i <= k]))
@@ -77,12 +78,20 @@ def name_levels(sacral: Sequence[float], missing: Sequence[int]) -> tuple[list[L
     return _guesses(lowest, weight / total, sacral, missing, below)
 
 
+def _evidence(sacral: Sequence[float]) -> np.ndarray:
+    """Probability that a body is sacral, from the share of the S1 map at its center [D-0024]."""
+    share = np.clip(np.asarray(sacral, float), 1e-3, 1 - 1e-3)
+    odds = (_ODDS_SCALE * share / (1 - share)) ** _ODDS_POWER
+    return np.clip(odds / (1 + odds), _FLOOR, 1 - _FLOOR)
+
+
 def _guesses(
     lowest: int, probability: float, sacral: Sequence[float], missing: Sequence[int], below: np.ndarray
 ) -> tuple[list[LevelGuess], list[str]]:
     count = len(sacral)
     gaps = [int(sum(m > 0 for m in missing[i:])) for i in range(count)]
-    half = [i for i in range(count) if _HALF_SACRAL[0] < sacral[i] < _HALF_SACRAL[1]]
+    evidence = _evidence(sacral)
+    half = [i for i in range(count) if _HALF_SACRAL[0] < evidence[i] < _HALF_SACRAL[1]]
     guesses = []
     for i in range(count):
         chance = probability * _GAP_PROBABILITY ** gaps[i]

@@ -53,4 +53,4 @@ class VertebraDetectorNet(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.bfloat16 and self.training):
             maps = self.unet(self.stem(image))
-        return functional.interpolate(maps.float(), scale_factor=2, mode="bilinear", align_corners=False)
+        return functional.interpolate(maps.float(), scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -23,6 +23,9 @@ from matplotlib.figure import Figure
 from monai.data import MetaTensor
 
 from siamed.pipeline.bundles import bundle_hparams, bundle_parser, bundle_path, load_weights
+from siamed.pipeline.datasets.manifest import ScanRow
+from siamed.pipeline.datasets.spider import merge_labels
+from siamed.pipeline.datasets.splits import fold_parts, read_folds
 from siamed.pipeline.experiments.files import replace_file, write_json
 from siamed.transforms.vertebral_bodies import vertebral_bodies
 
@@ -31,7 +34,7 @@ from .detector import VertebraDetector
 from .evaluate import ScanScore, score_column, summarize
 from .figures import draw_column
 from .linking import LinkSettings
-from .training_data import canonical_image, fold_subjects, labelled_volumes
+from .training_data import canonical_image, labelled_volumes
 
 __all__ = ["detector_from_checkpoint", "main", "score_fold", "train_fold"]
 
@@ -68,20 +71,19 @@ def detector_from_checkpoint(checkpoint: Path, device: str = "cpu") -> VertebraD
 
 
 def score_fold(
-    detector: VertebraDetector, volumes: Sequence[dict], axes: Sequence | None = None
+    detector: VertebraDetector, volumes: Sequence[ScanRow], axes: Sequence | None = None
 ) -> list[ScanScore]:
     """Score whole volumes with labels; draws each on an axis if given."""
     scores = []
     for index, volume in enumerate(volumes):
-        image, affine = canonical_image(volume["image"])
-        label, _ = canonical_image(volume["label"])
+        image, affine = canonical_image(volume.image)
+        label = merge_labels(canonical_image(volume.label)[0])
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         column = detector(MetaTensor(torch.from_numpy(image.astype(np.float32))[None], affine=torch.from_numpy(affine)))
-        case_id = f"{Path(volume['image']).parent.name}/{volume['subject']}"
-        scores.append(score_column(case_id, column, vertebral_bodies(label, spacing), affine))
+        scores.append(score_column(volume.case_id, column, vertebral_bodies(label, spacing), affine))
         if axes is not None:
             draw_column(axes[index], image, column, affine)
-            axes[index].set_title(case_id, fontsize=7)
+            axes[index].set_title(volume.case_id, fontsize=7)
     return scores
 
 
@@ -104,8 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen, options = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     split = bundle_path(BUNDLE) / "configs" / "folds.json"
-    folds = len(json.loads(split.read_text(encoding="utf-8"))["folds"])
-    volumes = [labelled_volumes(chosen.dataset_dir, chosen.folders, fold_subjects(split, k, "validation")) for k in range(folds)]
+    volumes = [
+        labelled_volumes(chosen.dataset_dir, chosen.folders, fold_parts(split, fold, "validation"))
+        for fold in range(len(read_folds(split)))
+    ]
     rows = -(-sum(map(len, volumes)) // 9)
     figure = Figure(figsize=(18, 2.4 * rows), layout="constrained")
     axes = list(figure.subplots(rows, 9).flat)

@@ -16,6 +16,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from matplotlib.figure import Figure
 from monai.data import MetaTensor
 from tqdm import tqdm
 
+from siamed.pipeline.datasets.manifest import Manifest
+from siamed.pipeline.datasets.spider import spider_manifest
 from siamed.pipeline.experiments.files import replace_file, write_json
 
 from .detector import VertebraDetector
@@ -44,18 +47,16 @@ def count_discs(column: Column, graded: int) -> int | None:
     return min(len(column.discs), graded)
 
 
-def _rows(dataset_dir: Path) -> Iterator[dict[str, Any]]:
-    with (dataset_dir / "radiological_gradings.csv").open(encoding="utf-8") as file:
-        graded = Counter(int(row["Patient"]) for row in csv.DictReader(file))
-    with (dataset_dir / "scans.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["num_discs"]:
-                discs = int(float(row["num_discs"]))
-                yield {**row, "discs": discs, "graded": min(discs, graded[int(row["patient_id"])] or discs)}
+def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    graded = Counter(subject for subject, _ in manifest.gradings)
+    for scan in manifest.scans:
+        if scan.discs:
+            discs = int(scan.discs)
+            yield {**asdict(scan), "discs": discs, "graded": min(discs, graded[scan.subject_id] or discs)}
 
 
 def _detect(detector: VertebraDetector, row: dict[str, Any], dataset_dir: Path) -> tuple[np.ndarray, np.ndarray, Column]:
-    image, affine = canonical_image(dataset_dir / row["file"])
+    image, affine = canonical_image(dataset_dir / row["image"])
     column = detector(MetaTensor(torch.from_numpy(image.astype(np.float32))[None], affine=torch.from_numpy(affine)))
     return image, affine, column
 
@@ -68,7 +69,7 @@ def _figure(failures: Sequence[tuple[dict[str, Any], np.ndarray, np.ndarray, Col
         axis.set_axis_off()
     for axis, (row, image, affine, column) in zip(axes, failures, strict=False):
         draw_column(axis, image, column, affine)
-        axis.set_title(f"{row['scan_id']}: {row['found']} of {row['graded']}", fontsize=7)
+        axis.set_title(f"{row['case_id']}: {row['found']} of {row['graded']}", fontsize=7)
     return figure
 
 
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     detector = VertebraDetector.from_bundle(chosen.bundle, chosen.device)
     results, failures = [], []
-    for row in tqdm(list(_rows(chosen.dataset_dir)), desc="mid-slices", mininterval=5.0, disable=not sys.stderr.isatty()):
+    for row in tqdm(list(_rows(spider_manifest(chosen.dataset_dir))), desc="mid-slices", mininterval=5.0, disable=not sys.stderr.isatty()):
         image, affine, column = _detect(detector, row, chosen.dataset_dir)
         found = count_discs(column, row["graded"])
         row |= {"found": "no S1" if found is None else found, "all_found": len(column.discs), "agrees": found == row["graded"]}
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results.append(row)
         if not row["agrees"]:
             failures.append((row, image, affine, column))
-    names = ["scan_id", "sequence", "spacing_known", "discs", "graded", "found", "all_found", "agrees", "agrees_exactly"]
+    names = ["case_id", "sequence", "discs", "graded", "found", "all_found", "agrees", "agrees_exactly"]
     with (chosen.out / "midslices.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, names, extrasaction="ignore")
         table.writeheader()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ import numpy as np
 import torch
 from monai.data import Dataset
 
+from siamed.pipeline.datasets.manifest import ScanRow
+from siamed.pipeline.datasets.spider import merge_labels, spider_manifest
+from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.scans.itk_formats import ITK_ENDINGS, read_itk
 from siamed.transforms.vertebra_targets import PARTIAL, SACRAL, WHOLE
 from siamed.transforms.vertebral_bodies import BodyLabel, vertebral_bodies
 
-__all__ = ["RepeatedSlices", "canonical_image", "fold_slices", "fold_subjects", "labelled_volumes", "slice_items"]
+__all__ = ["RepeatedSlices", "canonical_image", "fold_slices", "labelled_volumes", "slice_items"]
 
 log = logging.getLogger(__name__)
 
@@ -25,45 +29,50 @@ _MIN_SHARE = 0.6  # of the body's typical area: a lateral sliver of a body is ne
 
 
 def canonical_image(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """A NIfTI volume in orientation LIP ``(D, H, W)`` and its voxel -> mm RAS+ affine."""
-    image = nib.load(str(path))
+    """A volume (NIfTI, MetaImage, NRRD) in orientation LIP ``(D, H, W)`` and its voxel -> mm RAS+ affine."""
+    if str(path).endswith(ITK_ENDINGS):
+        volume = read_itk(Path(path))
+        image = nib.Nifti1Image(np.asarray(volume.array), np.asarray(volume.affine), dtype=np.asarray(volume.array).dtype)
+    else:
+        image = nib.load(str(path))
     wanted = nib.orientations.axcodes2ornt("LIP")
     image = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), wanted))
     return np.asarray(image.dataobj), np.asarray(image.affine, float)
 
 
-def labelled_volumes(dataset_dir: str | Path, folders: Sequence[str], subjects: Iterable[int]) -> list[dict[str, Any]]:
-    """Image and label paths of some subjects.
+def labelled_volumes(dataset_dir: str | Path, folders: Sequence[str], subjects: Iterable[str]) -> list[ScanRow]:
+    """Scans with masks of some subjects.
 
     Args:
-        dataset_dir: the folder that holds the subset's folders.
-        folders: folders of ``PPP_T2_SPACE_image.nii.gz`` and ``..._label.nii.gz`` files.
-        subjects: patient numbers.
+        dataset_dir: SPIDER's release, or its working copy.
+        folders: of the working copy, which folders of volumes; the release has one, ``images``, always taken.
+        subjects: subject ids.
 
     Returns:
-        One dictionary a volume: subject, image, label.
+        Rows of the manifest, with absolute paths.
 
     Raises:
-        FileNotFoundError: if a folder holds no volume of these subjects.
+        ValueError: if no scan of these subjects has a mask.
     """
-    wanted = {int(s) for s in subjects}
-    found = []
-    for folder in folders:
-        here = [
-            {"subject": int(p.name[:3]), "image": str(p), "label": str(p).replace("_image", "_label")}
-            for p in sorted((Path(dataset_dir) / folder).glob("*_image.nii.gz"))
-            if int(p.name[:3]) in wanted
-        ]
-        found += here
-    if not found:
-        raise FileNotFoundError(
-            f"dataset_dir holds no labelled volume of the subjects asked for in {list(folders)}: {dataset_dir}"
-        )
-    return found
+    wanted = {str(s) for s in subjects}
+    root = Path(dataset_dir)
+    rows = [
+        replace(row, image=str(root / row.image), label=str(root / row.label))
+        for row in spider_manifest(root).scans
+        if row.label and row.subject_id in wanted and row.image.split("/")[0] in (*folders, "images")
+    ]
+    if not rows:
+        raise ValueError(f"dataset_dir must hold scans with masks of the subjects of the split, {root.name!r} holds none")
+    return rows
+
+
+def _area(quad: np.ndarray) -> float:
+    across, along = quad[2] - quad[0], quad[3] - quad[1]
+    return 0.5 * abs(float(across[0] * along[1] - across[1] * along[0]))
 
 
 def _areas(body: BodyLabel) -> dict[int, float]:
-    return {d: abs(float(np.cross(c[2] - c[0], c[3] - c[1]))) / 2 for d, c in body.slice_corners.items()}
+    return {d: _area(quad) for d, quad in body.slice_corners.items()}
 
 
 def _kinds(bodies: list[BodyLabel], index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +88,7 @@ def _kinds(bodies: list[BodyLabel], index: int) -> tuple[np.ndarray, np.ndarray]
     return np.array(corners, float).reshape(-1, 4, 2), np.array(kinds, int)
 
 
-def slice_items(volumes: Sequence[dict[str, Any]], every: int = 1) -> list[dict[str, Any]]:
+def slice_items(volumes: Sequence[ScanRow], every: int = 1) -> list[dict[str, Any]]:
     """All labelled slices of some volumes as dictionaries for transforms.
 
     Args:
@@ -92,8 +101,8 @@ def slice_items(volumes: Sequence[dict[str, Any]], every: int = 1) -> list[dict[
     """
     items = []
     for volume in volumes:
-        image, affine = canonical_image(volume["image"])
-        label, _ = canonical_image(volume["label"])
+        image, affine = canonical_image(volume.image)
+        label = merge_labels(canonical_image(volume.label)[0])
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         bodies = vertebral_bodies(label, spacing)
         for d in range(0, image.shape[0], every):
@@ -107,36 +116,12 @@ def slice_items(volumes: Sequence[dict[str, Any]], every: int = 1) -> list[dict[
                     "corners": corners,
                     "kinds": kinds,
                     "spacing_mm": (float(spacing[1]), float(spacing[2])),
-                    "subject": volume["subject"],
+                    "subject": volume.subject_id,
                     "slice": d,
                 }
             )
     log.info("%d labelled slices from %d volumes", len(items), len(volumes))
     return items
-
-
-def fold_subjects(split: str | Path, fold: int | None, part: str) -> list[int]:
-    """Subjects of one part of a split file.
-
-    Args:
-        split: JSON file with ``folds``, lists of patient numbers.
-        fold: the fold left out; None trains on all and watches fold 0, whose patients then train too.
-        part: "training" or "validation".
-
-    Raises:
-        ValueError: if the part or the fold is not one of the split's, or two folds share a patient.
-    """
-    folds = json.loads(Path(split).read_text(encoding="utf-8"))["folds"]
-    if part not in ("training", "validation"):
-        raise ValueError(f"part must be 'training' or 'validation', got {part!r}")
-    if fold is not None and fold not in range(len(folds)):
-        raise ValueError(f"fold must be null or one of 0 to {len(folds) - 1}, got {fold!r}")
-    everyone = [subject for members in folds for subject in members]
-    if len(set(everyone)) != len(everyone):
-        raise ValueError(f"split must hold each patient once, {Path(split).name} repeats one")
-    if part == "validation":
-        return list(folds[fold or 0])
-    return [s for k, members in enumerate(folds) if k != fold for s in members]
 
 
 def fold_slices(
@@ -148,8 +133,7 @@ def fold_slices(
     every: int = 1,
 ) -> list[dict[str, Any]]:
     """:func:`slice_items` of one part of a split; what a training's configuration asks for."""
-    subjects = fold_subjects(split, fold, part)
-    return slice_items(labelled_volumes(dataset_dir, folders, subjects), every)
+    return slice_items(labelled_volumes(dataset_dir, folders, fold_parts(split, fold, part)), every)
 
 
 class RepeatedSlices(Dataset):

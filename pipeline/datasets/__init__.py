@@ -1,0 +1,1 @@
+"""Data sets as they are published, read into one manifest; splits by patient."""

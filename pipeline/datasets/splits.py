@@ -1,0 +1,121 @@
+"""Splits by patient, as files of ids.
+
+    python -m siamed.pipeline.datasets.splits --dataset_dir FOLDER --folds 5 --out folds.json
+
+A split file is JSON: ``folds``, lists of subject ids. Subjects are spread so that each fold has a similar share of
+each stratum (scikit-learn's StratifiedGroupKFold); a family that must stay together is one group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from siamed.pipeline.experiments.files import write_json
+
+from .manifest import Manifest
+
+__all__ = ["check_no_leak", "fold_parts", "main", "make_folds", "read_folds"]
+
+
+def make_folds(
+    subjects: Sequence[str], strata: Sequence[int], folds: int, seed: int, families: Mapping[str, str] | None = None
+) -> list[list[str]]:
+    """Subjects of each fold.
+
+    Args:
+        subjects: one entry an item (a disc, say); a subject may occur often.
+        strata: stratum of each item.
+        folds: number of folds.
+        seed: of the shuffle.
+        families: subject -> family; twins then stay in one fold.
+
+    Raises:
+        ValueError: if there are fewer groups than folds.
+    """
+    groups = [(families or {}).get(s, s) for s in subjects]
+    if len(set(groups)) < folds:
+        raise ValueError(f"folds must not exceed the number of subjects or families, got {folds} for {len(set(groups))}")
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    parts = splitter.split(np.zeros(len(subjects)), list(strata), groups)
+    return [sorted({subjects[i] for i in held}, key=_order) for _, held in parts]
+
+
+def _order(subject: str) -> tuple[int, str]:
+    return (int(subject), "") if subject.isdigit() else (sys.maxsize, subject)
+
+
+def check_no_leak(folds: Sequence[Sequence[str]], families: Mapping[str, str] | None = None) -> None:
+    """Refuse a split in which a subject, or a family, is in two folds.
+
+    Raises:
+        ValueError: naming the subject or family.
+    """
+    seen: dict[str, int] = {}
+    for index, members in enumerate(folds):
+        for subject in members:
+            group = (families or {}).get(str(subject), str(subject))
+            if seen.setdefault(group, index) != index:
+                raise ValueError(f"folds must not share a subject or family, {group!r} is in folds {seen[group]} and {index}")
+
+
+def read_folds(path: str | Path) -> list[list[str]]:
+    """The folds of a split file, checked for leaks; ids as strings."""
+    folds = [[str(s) for s in members] for members in json.loads(Path(path).read_text(encoding="utf-8"))["folds"]]
+    if any(len(set(members)) != len(members) for members in folds):
+        raise ValueError(f"split must hold each subject once, {Path(path).name} repeats one")
+    check_no_leak(folds)
+    return folds
+
+
+def fold_parts(path: str | Path, fold: int | None, part: str) -> list[str]:
+    """Subjects of one part of a split file.
+
+    Args:
+        path: split file.
+        fold: the fold left out; None trains on all and watches fold 0, whose subjects then train too.
+        part: "training" or "validation".
+
+    Raises:
+        ValueError: if the part or the fold is not one of the split's, or folds share a subject.
+    """
+    folds = read_folds(path)
+    if part not in ("training", "validation"):
+        raise ValueError(f"part must be 'training' or 'validation', got {part!r}")
+    if fold is not None and fold not in range(len(folds)):
+        raise ValueError(f"fold must be null or one of 0 to {len(folds) - 1}, got {fold!r}")
+    if part == "validation":
+        return folds[fold or 0]
+    return [s for index, members in enumerate(folds) if index != fold for s in members]
+
+
+def _strata(manifest: Manifest) -> tuple[list[str], list[int]]:
+    graded = [(subject, grades.get("pfirrmann", 0)) for (subject, _), grades in sorted(manifest.gradings.items())]
+    return [s for s, _ in graded], [g for _, g in graded]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    from .spider import spider_manifest
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset_dir", type=Path, required=True)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    chosen = parser.parse_args(arguments)
+    subjects, strata = _strata(spider_manifest(chosen.dataset_dir))
+    folds = make_folds(subjects, strata, chosen.folds, chosen.seed)
+    check_no_leak(folds)
+    write_json(chosen.out, {"unit": "patient", "rule": f"stratified by Pfirrmann grade, seed {chosen.seed}", "folds": folds})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

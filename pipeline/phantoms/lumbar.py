@@ -1,0 +1,432 @@
+"""A parametric sagittal lumbar spine in T2 and T1, with every corner, disc grade and side known.
+
+The column is a chain of tilted bodies built upwards from the plate of S1: lordosis comes from the tilts, so names,
+corners and discs follow from the parameters. Grades show as Pfirrmann described them: the nucleus loses its brightness
+from grade 1 to 5 and the disc its height [pfirrmann2001, Table 1]. One oil capsule lies on the patient's left back, so
+that a mirrored image cannot pass for a right one. Sizes are drawn from adult ranges; no measured scan is in it.
+
+Conventions: images ``(D, H, W)`` in orientation LIP, points in RAS+ mm, the middle sagittal plane at x = 0. Label ids
+as in SPIDER: 1 vertebra with its posterior elements, 2 disc, 3 spinal canal; the sacrum is not labelled
+[vandergraaf2024spider, Methods].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from .drawing import Canvas, Window, ellipse_distance, quad_distance
+
+__all__ = ["LEVELS", "LumbarPhantom", "lumbar_phantom"]
+
+LEVELS = ("T11", "T12", "L1", "L2", "L3", "L4", "L5", "S1", "S2", "S3")
+"""Levels of the default phantom, superior first; the uppermost are cut by the edge of the usual field of view."""
+
+_TISSUES = {  # brightness on a 12-bit scanner's scale
+    "T2": dict(marrow=430, cortex=50, annulus=90, csf=1050, cord=430, fat=1000, muscle=160, belly=330, vessel=40, oil=1300),
+    "T1": dict(marrow=520, cortex=60, annulus=240, csf=170, cord=330, fat=1100, muscle=290, belly=520, vessel=60, oil=1300),
+}
+_NUCLEUS = {  # by Pfirrmann grade; on T1 the nucleus hardly differs from the annulus
+    "T2": {1: 900, 2: 740, 3: 450, 4: 230, 5: 110},
+    "T1": {1: 300, 2: 295, 3: 285, 4: 270, 5: 250},
+}
+_HEIGHT = {1: 1.0, 2: 1.0, 3: 0.9, 4: 0.75, 5: 0.5}  # of the disc, by grade
+_BODY_HALF_MM, _CANAL_HALF_MM = 22.0, 9.0  # to the side of the middle plane
+_CANAL_MM = 17.0  # from front to back
+_CORTEX_MM = 1.1
+
+
+@dataclass(frozen=True)
+class LumbarPhantom:
+    """A phantom and all that is known about it.
+
+    Attributes:
+        image: ``(D, H, W)`` float32, LIP.
+        affine: 4x4, voxel -> RAS+ mm.
+        label: ``(D, H, W)`` uint8, LIP; 1 vertebra, 2 disc, 3 canal.
+        corners_mm: level -> ``(4, 3)`` mm, AS, PS, PI, AI in the middle plane; levels beyond the field of view too.
+        grades: disc ("L4-L5") -> Pfirrmann grade 1-5.
+        fiducial_mm: ``(3,)`` middle of the oil capsule on the patient's left back.
+        contrast: "T2" or "T1".
+        parameters: keywords that :func:`lumbar_phantom` was called with, without contrast.
+    """
+
+    image: np.ndarray
+    affine: np.ndarray
+    label: np.ndarray
+    corners_mm: dict[str, np.ndarray]
+    grades: dict[str, int]
+    fiducial_mm: np.ndarray
+    contrast: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Body:
+    level: str
+    center: np.ndarray  # (row, column) mm
+    tilt: float
+    height: float
+    width: float
+    lower_width: float
+
+    def corners(self) -> np.ndarray:
+        """``(4, 2)`` AS, PS, PI, AI as (row, column) mm."""
+        down, back = _axes(self.tilt)
+        up, low = self.center - down * self.height / 2, self.center + down * self.height / 2
+        a, b = back * self.width / 2, back * self.lower_width / 2
+        return np.stack([up - a, up + a, low + b, low - b])
+
+
+@dataclass
+class _Gap:
+    name: str
+    upper: _Body
+    lower: _Body
+    grade: int
+
+
+def lumbar_phantom(
+    seed: int = 0,
+    contrast: str = "T2",
+    slices: int = 15,
+    size: tuple[int, int] = (512, 512),
+    spacing_mm: tuple[float, float] = (0.55, 0.55),
+    slice_mm: float = 4.4,
+    grades: Mapping[str, int] | None = None,
+    levels: Sequence[str] = LEVELS,
+    noise: float = 0.02,
+) -> LumbarPhantom:
+    """Draw a lumbar spine.
+
+    Args:
+        seed: of the anatomy; the same seed gives the same anatomy in both contrasts and in any sampling.
+        contrast: "T2" or "T1".
+        slices: sagittal slices, centered on the middle plane.
+        size: rows and columns.
+        spacing_mm: between rows, between columns, mm.
+        slice_mm: between slices, mm.
+        grades: Pfirrmann grades 1-5 by disc name; the others are drawn.
+        levels: names from superior to inferior, the last ones sacral ("S1", "S2" ...).
+        noise: Rician noise, as a share of the brightness of fat.
+
+    Returns:
+        The phantom.
+
+    Shape:
+        image, label: ``(slices, *size)``.
+
+    Raises:
+        ValueError: for an unknown contrast, levels without a sacrum, a wrong grade, or sizes that are not positive.
+
+    Randomness: anatomy from ``seed``; noise and texture from ``seed`` and ``contrast``.
+    """
+    _check(contrast, slices, size, spacing_mm, slice_mm, levels)
+    parameters = {
+        "seed": seed, "slices": slices, "size": tuple(size), "spacing_mm": tuple(spacing_mm),
+        "slice_mm": slice_mm, "grades": None if grades is None else dict(grades), "levels": tuple(levels), "noise": noise,
+    }  # fmt: skip
+    extent = np.array(size) * spacing_mm
+    bodies, gaps = _anatomy(np.random.default_rng([seed, 0]), extent, levels, grades or {})
+    affine = np.eye(4)
+    affine[:3, :3] = [[-slice_mm, 0, 0], [0, 0, -spacing_mm[1]], [0, -spacing_mm[0], 0]]
+    affine[:3, 3] = (slices - 1) / 2 * slice_mm, extent[1] / 2, extent[0] / 2
+    aside = slice_mm * min((slices - 1) // 2, max(1, round(13 / slice_mm)))
+    scene = _Scene(bodies, gaps, tuple(size), tuple(spacing_mm), _TISSUES[contrast], _NUCLEUS[contrast], -aside)
+    rng = np.random.default_rng([seed, 1, int(contrast[1])])
+    image = np.empty((slices, *size), np.float32)
+    label = np.empty((slices, *size), np.uint8)
+    scene.texture(rng)
+    for d in range(slices):
+        canvas = scene.draw(float(affine[0, 3] - d * slice_mm), slice_mm)
+        image[d], label[d] = canvas.image, canvas.label
+    image *= _bias(rng, image.shape)
+    sigma = np.float32(noise * _TISSUES[contrast]["fat"])
+    real = image + sigma * rng.standard_normal(image.shape, np.float32)
+    image = np.hypot(real, sigma * rng.standard_normal(image.shape, np.float32))
+
+    def world(points: np.ndarray, x: float = 0.0) -> np.ndarray:
+        points = np.atleast_2d(points)
+        return np.column_stack([np.full(len(points), x), affine[1, 3] - points[:, 1], affine[2, 3] - points[:, 0]])
+
+    return LumbarPhantom(
+        image=image,
+        affine=affine,
+        label=label,
+        corners_mm={b.level: world(b.corners()) for b in bodies},
+        grades={g.name: g.grade for g in gaps},
+        fiducial_mm=world(scene.fiducial, -aside)[0],
+        contrast=contrast,
+        parameters=parameters,
+    )
+
+
+def _check(
+    contrast: str,
+    slices: int,
+    size: tuple[int, int],
+    spacing_mm: tuple[float, float],
+    slice_mm: float,
+    levels: Sequence[str],
+) -> None:
+    if contrast not in _TISSUES:
+        raise ValueError(f"contrast must be one of {sorted(_TISSUES)}, got {contrast!r}")
+    if slices < 3 or min(size) < 1:
+        raise ValueError(f"slices must be at least 3 and size positive, got {slices} and {tuple(size)}")
+    if min(*spacing_mm, slice_mm) <= 0:
+        raise ValueError(f"spacing_mm and slice_mm must be above 0, got {tuple(spacing_mm)} and {slice_mm}")
+    sacral = [level.startswith("S") for level in levels]
+    if len(set(levels)) != len(levels) or "S1" not in levels or sacral != sorted(sacral) or all(sacral):
+        raise ValueError(f"levels must be names from superior to inferior down to the sacrum, got {list(levels)}")
+
+
+def _axes(tilt: float) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (row, column) down and back for a tilt that raises the posterior end."""
+    return np.array([np.cos(tilt), np.sin(tilt)]), np.array([-np.sin(tilt), np.cos(tilt)])
+
+
+def _anatomy(
+    rng: np.random.Generator, extent: np.ndarray, levels: Sequence[str], grades: Mapping[str, int]
+) -> tuple[list[_Body], list[_Gap]]:
+    """Bodies, superior first, and the discs between them (none below S1: its disc is a remnant)."""
+    slope = np.deg2rad(rng.uniform(34, 42))
+    width, height = rng.uniform(33.5, 36), rng.uniform(26, 28)
+    plate = extent * (rng.uniform(0.72, 0.75), rng.uniform(0.48, 0.53))
+    first = list(levels).index("S1")
+    bodies: list[_Body] = []
+    top, tilt, upper = plate, slope, width
+    for k, level in enumerate(levels[first:]):  # the sacrum, bending backwards
+        tall, lower = (0.85 if k == 0 else 0.78) * upper, (0.72 if k == 0 else 0.78) * upper
+        down, _ = _axes(tilt)
+        bodies.append(_Body(level, top + down * tall / 2, tilt, tall, upper, lower))
+        top, upper = top + down * (tall + 2.5), lower
+        tilt += np.deg2rad(9)
+    names = [f"{a}-{b}" for a, b in zip(levels[:first], levels[1 : first + 1], strict=True)]
+    unknown = set(grades) - set(names)
+    if unknown or any(g not in _HEIGHT for g in grades.values()):
+        raise ValueError(f"grades must be 1 to 5 for discs out of {names}, got {dict(grades)}")
+    bottom, tilt = plate, slope
+    gaps = []
+    steps = [13, 10, 9, 8, 6, 3, 0]  # degrees of lordosis in each disc space, from L5-S1 up
+    for k, level in enumerate(levels[:first][::-1]):
+        drawn = int(rng.choice([1, 2, 3, 4, 5], p=[0.1, 0.3, 0.3, 0.22, 0.08] if k < 3 else [0.25, 0.45, 0.2, 0.08, 0.02]))
+        name = names[first - 1 - k]
+        grade = grades.get(name, drawn)
+        tall = max(5.5, 11.5 - 0.9 * k) * rng.uniform(0.93, 1.07) * _HEIGHT[grade]
+        step = np.deg2rad(steps[min(k, len(steps) - 1)] * rng.uniform(0.85, 1.15))
+        middle = _axes(tilt - step / 2)[0]
+        scale = 1.0 if k < 5 else 0.93 - 0.03 * (k - 5)
+        body_height = height * scale * rng.uniform(0.97, 1.03)
+        tilt -= step
+        down = _axes(tilt)[0]
+        center = bottom - middle * tall - down * body_height / 2
+        body_width = width * scale * rng.uniform(0.98, 1.02)
+        body = _Body(level, center, tilt, body_height, body_width, body_width)
+        gaps.insert(0, _Gap(name, body, bodies[0], grade))
+        bodies.insert(0, body)
+        bottom = center - down * body_height / 2
+    return bodies, gaps
+
+
+def _bias(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A surface coil's slow change of brightness, ``(1, H, W)``: brighter at the back."""
+    across = np.linspace(-1, 1, shape[2])[None, None]
+    along = np.linspace(-1, 1, shape[1])[None, :, None]
+    a, b = rng.uniform(0.08, 0.18), rng.uniform(-0.05, 0.05)
+    return (1 + a * across + b * along - 0.08 * along**2).astype(np.float32)
+
+
+class _Scene:
+    """All shapes in the middle plane, computed once; each slice then draws them for its place to the side."""
+
+    def __init__(
+        self,
+        bodies: list[_Body],
+        gaps: list[_Gap],
+        size: tuple[int, int],
+        spacing_mm: tuple[float, float],
+        tissue: Mapping[str, float],
+        nucleus: Mapping[int, float],
+        marker_x: float,
+    ) -> None:
+        self.bodies, self.gaps, self.size, self.spacing = bodies, gaps, size, spacing_mm
+        self.tissue, self.nucleus, self.marker_x = tissue, nucleus, marker_x
+        self.rows = np.arange(size[0]) * spacing_mm[0]
+        self.columns = (np.arange(size[1]) * spacing_mm[1]).astype(np.float32)[None]
+        self._curves()
+        self._shapes()
+
+    def _curves(self) -> None:
+        """Columns (mm) of the canal, the front of the spine and the skin for each row."""
+        walls, fronts = [], []
+        for body in self.bodies:
+            corners = body.corners()
+            walls += [corners[1], corners[2]]
+            fronts += [corners[0], corners[3]]
+        wall, front = np.array(walls), np.array(fronts)
+        above, below = self.rows[0] - 40, self.rows[-1] + 40
+        rows = np.arange(above, below, 1.0)
+
+        def curve(points: np.ndarray, smooth_mm: float) -> np.ndarray:
+            order = np.argsort(points[:, 0])
+            points = points[order]
+            values = np.interp(rows, points[:, 0], points[:, 1])
+            ends = [(points[1] - points[0]), (points[-1] - points[-2])]
+            for at, step, side in ((points[0], ends[0], rows < points[0, 0]), (points[-1], ends[1], rows > points[-1, 0])):
+                slope = np.clip(step[1] / max(step[0], 1.0), -0.5, 0.9)
+                values[side] = at[1] + slope * (rows[side] - at[0])
+            return ndimage.gaussian_filter1d(values, smooth_mm, mode="nearest")
+
+        canal = curve(wall, 5.0)
+        slope = np.gradient(canal, rows)
+        straight = 1 / np.hypot(1, slope)
+        self.straight = np.interp(self.rows, rows, straight).astype(np.float32)[:, None]
+        narrowing = np.clip((rows - self.bodies[-1].corners()[1, 0] + 30) / 60, 0, 1)  # the sac ends in the sacrum
+        width = _CANAL_MM * (1 - 0.55 * narrowing)
+        self.canal_half = np.interp(self.rows, rows, width / 2).astype(np.float32)[:, None]
+        self.canal = np.interp(self.rows, rows, canal + (width / 2 + 1.0) / straight).astype(np.float32)[:, None]
+        self.front = np.interp(self.rows, rows, curve(front, 6.0)).astype(np.float32)[:, None]
+        skin = ndimage.gaussian_filter1d(canal, 28.0, mode="nearest") + 74
+        self.skin = np.interp(self.rows, rows, skin).astype(np.float32)[:, None]
+        l3 = self.bodies[max(0, len(self.bodies) - 6)].center[0]
+        self.fiducial = np.array([l3, float(np.interp(l3, self.rows, self.skin[:, 0])) + 6.0])
+        # The cord ends at L1-L2; below, roots lie at the back of the sac.
+        names = [b.level for b in self.bodies]
+        conus = self.bodies[names.index("L2")].corners()[1, 0] if "L2" in names else 0.0
+        half = np.where(self.rows < conus, 3.8, 3.8 * np.exp(-(self.rows - conus) / 14))
+        self.cord_half = half.astype(np.float32)[:, None]
+
+    def _window(self, center: np.ndarray, tilt: float, radius: float) -> Window:
+        return Window(center, tilt, radius, self.size, self.spacing)
+
+    def _shapes(self) -> None:
+        self.body_shapes = []
+        for body in self.bodies:
+            window = self._window(body.center, body.tilt, 0.75 * max(body.height, body.width) + 4)
+            sacral = body.level.startswith("S")
+            waist, dish = (0.8, 0.3) if sacral else (1.6, 1.0)
+            d = quad_distance(window, body.height, body.width, body.lower_width, waist, dish)
+            self.body_shapes.append((body, window.box, d))
+        self.disc_shapes = []
+        for gap in self.gaps:
+            low, up = gap.lower.corners(), gap.upper.corners()
+            edges = [(up[3] + low[0]) / 2, (up[2] + low[1]) / 2]  # front, back
+            center = (edges[0] + edges[1]) / 2
+            tilt = (gap.upper.tilt + gap.lower.tilt) / 2
+            tall = float(np.linalg.norm(low[:2].mean(0) - up[2:].mean(0)))
+            width = float(np.linalg.norm(edges[1] - edges[0])) + 1.0
+            window = self._window(center, tilt, 0.75 * width)
+            # The whole disc reaches under the plates, whose bodies are painted over it.
+            whole = quad_distance(window, tall + 7, width, width, -0.8, 0.0, 1.5)
+            shifted = self._window(center + _axes(tilt)[1] * 1.0, tilt, 0.75 * width)
+            core = ellipse_distance(shifted, tall / 2 + 0.3, width * 0.36)
+            self.disc_shapes.append((gap, window.box, whole, shifted.box, core))
+        self.process_shapes = []
+        self.facet_shapes = []
+        for body in self.bodies:
+            down, back = _axes(body.tilt)
+            size = 0.6 if body.level.startswith("S") else 1.0
+            reach = body.width / 2 + _CANAL_MM * (1.0 if size == 1 else 0.75) + 4
+            center = body.center + back * (reach + 14 * size) + down * 10
+            window = self._window(center, body.tilt - 0.35, 22)
+            self.process_shapes.append((body, window.box, ellipse_distance(window, 8.5 * size, 15 * size)))
+            if size == 1:
+                center = body.center + back * (body.width / 2 + 14) + down * (body.height / 2 + 3)
+                window = self._window(center, body.tilt + 0.5, 22)
+                facet = ellipse_distance(window, 14, 8)
+                center = body.center + back * (body.width / 2 + 5) - down * body.height * 0.18
+                pedicle_window = self._window(center, body.tilt, 22)
+                pedicle = ellipse_distance(pedicle_window, 7.5, 12)
+                self.facet_shapes.append((window.box, facet, pedicle_window.box, pedicle))
+
+    def texture(self, rng: np.random.Generator) -> None:
+        """Draw the textures of this scan, ``(H, W)`` around 1: trabeculae, muscle fibers, bowel and its gas."""
+
+        def field(scale_mm: tuple[float, float]) -> np.ndarray:
+            noise = rng.standard_normal(self.size, np.float32)
+            out = ndimage.gaussian_filter(noise, [s / p for s, p in zip(scale_mm, self.spacing, strict=True)])
+            return out / max(float(out.std()), 1e-6)
+
+        self.grain = 1 + 0.06 * field((1.2, 1.0)) + 0.05 * field((6.0, 6.0))
+        self.fibers = np.clip(1 + 0.35 * field((9.0, 2.0)) + 0.15 * field((2.0, 2.0)), 0.35, 2.8)
+        self.lobes = np.clip(1 + 0.75 * field((9.0, 9.0)) + 0.25 * field((3.0, 3.0)), 0.08, 2.4)
+        self.veins = 0.5 * np.maximum(field((3.0, 3.0)), 0)
+
+    def draw(self, x: float, slice_mm: float) -> Canvas:
+        """The slice at ``x`` mm (RAS+; negative is the patient's left)."""
+        canvas = Canvas(self.size, self.spacing)
+        aside = abs(x)
+        blur = max(slice_mm, 2.0)
+
+        def inside(half: float) -> float:
+            return float(np.clip(0.5 + (half - aside) / blur, 0, 1))
+
+        self._soft_tissue(canvas, aside)
+        everywhere = (slice(None), slice(None))
+        t = self.tissue
+        away = (self.columns - self.canal) * self.straight
+        fat = np.abs(away) - self.canal_half - 2.5
+        canvas.paint(everywhere, fat, 0.75 * t["fat"], 0.6 * inside(_CANAL_HALF_MM + 8))
+        spine = inside(_BODY_HALF_MM + 1)
+        for gap, box, whole, core_box, core in self.disc_shapes:
+            canvas.paint(box, whole + 0.02 * aside**1.5 / 2, t["annulus"] * self.fibers[box] ** 0.3, spine, 2)
+            canvas.paint(core_box, core + 0.06 * aside**1.5 / 2, self.nucleus[gap.grade] * self.grain[core_box], inside(15))
+        for body, box, d in self.body_shapes:
+            sacral = body.level.startswith("S")
+            d = d + 0.012 * aside**1.7 / 2
+            label = 0 if sacral else 1
+            canvas.paint(box, d - 0.2, t["cortex"], spine, label)
+            canvas.paint(box, d + _CORTEX_MM, t["marrow"] * self.grain[box], spine)
+        ligament = np.abs(away + self.canal_half + 0.8) - 0.9
+        canvas.paint(everywhere, ligament, t["cortex"], 0.8 * inside(_CANAL_HALF_MM))
+        canal = np.hypot(np.abs(away) / self.canal_half, min(aside / (_CANAL_HALF_MM + 2), 1.0)) - 1
+        canvas.paint(everywhere, canal * self.canal_half, t["csf"] * (1 + 0.3 * (self.grain - 1)), inside(_CANAL_HALF_MM), 3)
+        cord = np.abs(away - 0.12 * self.canal_half) - self.cord_half
+        canvas.paint(everywhere, cord, t["cord"], 0.9 * inside(4.5))
+        roots = np.abs(away - 0.55 * self.canal_half) - 1.6
+        canvas.paint(everywhere, roots, t["cord"], 0.45 * inside(6.0))
+        self._posterior(canvas, inside, aside)
+        self._capsule(canvas, x)
+        return canvas
+
+    def _soft_tissue(self, canvas: Canvas, aside: float) -> None:
+        t = self.tissue
+        everywhere = (slice(None), slice(None))
+        skin = self.skin - aside**2 / 400
+        canvas.image[:] = 12.0
+        body = self.columns - skin
+        canvas.paint(everywhere, body, t["fat"] * (1 + 0.25 * (self.fibers - 1)))
+        canvas.paint(everywhere, np.abs(body + 0.9) - 0.8, 0.25 * t["fat"])
+        canvas.paint(everywhere, body + 13, np.minimum(t["muscle"] * self.fibers + 300 * self.veins * (aside < 60), t["fat"]))
+        belly = self.columns - (self.front - 3.0)
+        fade = np.clip(0.35 + self.columns / np.maximum(self.front, 1), 0.25, 1.0)
+        canvas.paint(everywhere, belly, t["belly"] * self.lobes * fade)
+        ahead = belly + 8.0
+        vessel = np.where(self.rows[:, None] < self.bodies[-5].center[0], np.abs(ahead) - 6.0, 9.0)
+        canvas.paint(everywhere, vessel, t["vessel"] * (1 + 0.4 * self.grain), float(np.clip((15 - aside) / 6, 0, 1)))
+        canvas.paint(everywhere, np.abs(belly + 0.3) - 0.8, t["cortex"], 0.8)
+
+    def _posterior(self, canvas: Canvas, inside: Any, aside: float) -> None:
+        """Spinous processes in the middle, pedicles and facets to the sides."""
+        t = self.tissue
+        for body, box, d in self.process_shapes:
+            label = 0 if body.level.startswith("S") else 1
+            canvas.paint(box, d, t["cortex"], inside(4.5), label)
+            canvas.paint(box, d + _CORTEX_MM, 0.9 * t["marrow"] * self.grain[box], inside(4.0))
+        beside = min(inside(18.0), 1 - inside(_CANAL_HALF_MM))
+        for box, facet, pedicle_box, pedicle in self.facet_shapes:
+            canvas.paint(box, facet, t["cortex"], beside, 1)
+            canvas.paint(box, facet + 1.8, 0.8 * t["marrow"] * self.grain[box], beside)
+            canvas.paint(pedicle_box, pedicle, t["cortex"], beside, 1)
+            canvas.paint(pedicle_box, pedicle + _CORTEX_MM, t["marrow"] * self.grain[pedicle_box], beside)
+
+    def _capsule(self, canvas: Canvas, x: float) -> None:
+        radius2 = 6.0**2 - (x - self.marker_x) ** 2
+        if radius2 > 0:
+            radius = float(np.sqrt(radius2))
+            window = self._window(self.fiducial, 0.0, 12)
+            canvas.paint(window.box, np.hypot(window.along, window.across) - radius, self.tissue["oil"])

@@ -48,7 +48,7 @@ class Window:
 
 
 def quad_distance(
-    window: Window, height: float, width: float, lower_width: float, waist: float, dish: float, rounding: float = 0.8
+    window: Window, height: float, width: float, lower_width: float, waist: float, dish: float, rounding: float = 0.4
 ) -> np.ndarray:
     """Signed distance to a vertebral body's outline: a trapezoid with hollow sides and plates.
 
@@ -82,7 +82,8 @@ def ellipse_distance(window: Window, half_along: float, half_across: float) -> n
 
 def coverage(distance_mm: np.ndarray, softness_mm: float) -> np.ndarray:
     """Share of a pixel that lies inside, 0-1, for its signed distance and the width of the blurred edge."""
-    return np.clip(0.5 - distance_mm / softness_mm, 0, 1)
+    share = np.float32(0.5) - distance_mm * np.float32(1 / softness_mm)
+    return np.clip(share, 0, 1, out=share)
 
 
 class Canvas:

@@ -141,13 +141,14 @@ def lumbar_phantom(
     image = np.empty((slices, *size), np.float32)
     label = np.empty((slices, *size), np.uint8)
     scene.texture(rng)
+    bias = _bias(rng, size)
+    sigma = np.float32(noise * _TISSUES[contrast]["fat"])
     for d in range(slices):
         canvas = scene.draw(float(affine[0, 3] - d * slice_mm), slice_mm)
-        image[d], label[d] = canvas.image, canvas.label
-    image *= _bias(rng, image.shape)
-    sigma = np.float32(noise * _TISSUES[contrast]["fat"])
-    real = image + sigma * rng.standard_normal(image.shape, np.float32)
-    image = np.hypot(real, sigma * rng.standard_normal(image.shape, np.float32))
+        real, imaginary = sigma * rng.standard_normal((2, *size), np.float32)
+        real += canvas.image * bias
+        np.hypot(real, imaginary, out=image[d])  # the magnitude of a complex signal: Rician noise
+        label[d] = canvas.label
 
     def world(points: np.ndarray, x: float = 0.0) -> np.ndarray:
         points = np.atleast_2d(points)
@@ -193,18 +194,18 @@ def _anatomy(
     rng: np.random.Generator, extent: np.ndarray, levels: Sequence[str], grades: Mapping[str, int]
 ) -> tuple[list[_Body], list[_Gap]]:
     """Bodies, superior first, and the discs between them (none below S1: its disc is a remnant)."""
-    slope = np.deg2rad(rng.uniform(34, 42))
+    slope = np.deg2rad(rng.uniform(30, 38))
     width, height = rng.uniform(33.5, 36), rng.uniform(26, 28)
     plate = extent * (rng.uniform(0.72, 0.75), rng.uniform(0.48, 0.53))
     first = list(levels).index("S1")
     bodies: list[_Body] = []
     top, tilt, upper = plate, slope, width
     for k, level in enumerate(levels[first:]):  # the sacrum, bending backwards
-        tall, lower = (0.85 if k == 0 else 0.78) * upper, (0.72 if k == 0 else 0.78) * upper
+        tall, lower = (0.85 if k == 0 else 0.78) * upper, (0.70 if k == 0 else 0.78) * upper
         down, _ = _axes(tilt)
         bodies.append(_Body(level, top + down * tall / 2, tilt, tall, upper, lower))
         top, upper = top + down * (tall + 2.5), lower
-        tilt += np.deg2rad(9)
+        tilt += np.deg2rad(7)
     names = [f"{a}-{b}" for a, b in zip(levels[:first], levels[1 : first + 1], strict=True)]
     unknown = set(grades) - set(names)
     if unknown or any(g not in _HEIGHT for g in grades.values()):
@@ -232,10 +233,10 @@ def _anatomy(
     return bodies, gaps
 
 
-def _bias(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """A surface coil's slow change of brightness, ``(1, H, W)``: brighter at the back."""
-    across = np.linspace(-1, 1, shape[2])[None, None]
-    along = np.linspace(-1, 1, shape[1])[None, :, None]
+def _bias(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """A surface coil's slow change of brightness, ``(H, W)``: brighter at the back."""
+    across = np.linspace(-1, 1, size[1])[None]
+    along = np.linspace(-1, 1, size[0])[:, None]
     a, b = rng.uniform(0.08, 0.18), rng.uniform(-0.05, 0.05)
     return (1 + a * across + b * along - 0.08 * along**2).astype(np.float32)
 
@@ -299,6 +300,10 @@ class _Scene:
         conus = self.bodies[names.index("L2")].corners()[1, 0] if "L2" in names else 0.0
         half = np.where(self.rows < conus, 3.8, 3.8 * np.exp(-(self.rows - conus) / 14))
         self.cord_half = half.astype(np.float32)[:, None]
+        low, high = float(self.canal.min()) - 25, float(self.canal.max()) + 25
+        first, last = (int(np.clip(c / self.spacing[1], 0, self.size[1])) for c in (low, high))
+        self.band = (slice(None), slice(first, last))
+        self.away = (self.columns[:, first:last] - self.canal) * self.straight
 
     def _window(self, center: np.ndarray, tilt: float, radius: float) -> Window:
         return Window(center, tilt, radius, self.size, self.spacing)
@@ -308,7 +313,7 @@ class _Scene:
         for body in self.bodies:
             window = self._window(body.center, body.tilt, 0.75 * max(body.height, body.width) + 4)
             sacral = body.level.startswith("S")
-            waist, dish = (0.8, 0.3) if sacral else (1.6, 1.0)
+            waist, dish = (0.4, 0.2) if sacral else (0.7, 0.6)
             d = quad_distance(window, body.height, body.width, body.lower_width, waist, dish)
             self.body_shapes.append((body, window.box, d))
         self.disc_shapes = []
@@ -347,14 +352,19 @@ class _Scene:
         """Draw the textures of this scan, ``(H, W)`` around 1: trabeculae, muscle fibers, bowel and its gas."""
 
         def field(scale_mm: tuple[float, float]) -> np.ndarray:
-            noise = rng.standard_normal(self.size, np.float32)
-            out = ndimage.gaussian_filter(noise, [s / p for s, p in zip(scale_mm, self.spacing, strict=True)])
+            sigma = [s / p for s, p in zip(scale_mm, self.spacing, strict=True)]
+            steps = [max(1, int(s / 2)) for s in sigma]  # a slow field is drawn on fewer points
+            points = [-(-n // k) + 1 for n, k in zip(self.size, steps, strict=True)]
+            noise = rng.standard_normal(points, np.float32)
+            out = ndimage.gaussian_filter(noise, [s / k for s, k in zip(sigma, steps, strict=True)], truncate=3.0)
+            out = ndimage.zoom(out, steps, order=1)[: self.size[0], : self.size[1]]
             return out / max(float(out.std()), 1e-6)
 
         self.grain = 1 + 0.06 * field((1.2, 1.0)) + 0.05 * field((6.0, 6.0))
         self.fibers = np.clip(1 + 0.35 * field((9.0, 2.0)) + 0.15 * field((2.0, 2.0)), 0.35, 2.8)
         self.lobes = np.clip(1 + 0.75 * field((9.0, 9.0)) + 0.25 * field((3.0, 3.0)), 0.08, 2.4)
-        self.veins = 0.5 * np.maximum(field((3.0, 3.0)), 0)
+        self.layers = self.fibers**0.3
+        self._inner_tissue(300 * 0.5 * np.maximum(field((3.0, 3.0)), 0))
 
     def draw(self, x: float, slice_mm: float) -> Canvas:
         """The slice at ``x`` mm (RAS+; negative is the patient's left)."""
@@ -366,49 +376,59 @@ class _Scene:
             return float(np.clip(0.5 + (half - aside) / blur, 0, 1))
 
         self._soft_tissue(canvas, aside)
-        everywhere = (slice(None), slice(None))
         t = self.tissue
-        away = (self.columns - self.canal) * self.straight
-        fat = np.abs(away) - self.canal_half - 2.5
-        canvas.paint(everywhere, fat, 0.75 * t["fat"], 0.6 * inside(_CANAL_HALF_MM + 8))
+        box, half, grain = self.band, self.canal_half, self.grain[self.band]
+        canvas.paint(box, np.abs(self.away) - half - 2.5, 0.75 * t["fat"], 0.6 * inside(_CANAL_HALF_MM + 8))
         spine = inside(_BODY_HALF_MM + 1)
         for gap, box, whole, core_box, core in self.disc_shapes:
-            canvas.paint(box, whole + 0.02 * aside**1.5 / 2, t["annulus"] * self.fibers[box] ** 0.3, spine, 2)
-            canvas.paint(core_box, core + 0.06 * aside**1.5 / 2, self.nucleus[gap.grade] * self.grain[core_box], inside(15))
+            canvas.paint(box, whole + 0.01 * aside**1.5, t["annulus"] * self.layers[box], spine, 2)
+            value = self.nucleus[gap.grade] * self.grain[core_box]
+            canvas.paint(core_box, core + 0.03 * aside**1.5, value, inside(15))
         for body, box, d in self.body_shapes:
-            sacral = body.level.startswith("S")
-            d = d + 0.012 * aside**1.7 / 2
-            label = 0 if sacral else 1
-            canvas.paint(box, d - 0.2, t["cortex"], spine, label)
-            canvas.paint(box, d + _CORTEX_MM, t["marrow"] * self.grain[box], spine)
-        ligament = np.abs(away + self.canal_half + 0.8) - 0.9
-        canvas.paint(everywhere, ligament, t["cortex"], 0.8 * inside(_CANAL_HALF_MM))
-        canal = np.hypot(np.abs(away) / self.canal_half, min(aside / (_CANAL_HALF_MM + 2), 1.0)) - 1
-        canvas.paint(everywhere, canal * self.canal_half, t["csf"] * (1 + 0.3 * (self.grain - 1)), inside(_CANAL_HALF_MM), 3)
-        cord = np.abs(away - 0.12 * self.canal_half) - self.cord_half
-        canvas.paint(everywhere, cord, t["cord"], 0.9 * inside(4.5))
-        roots = np.abs(away - 0.55 * self.canal_half) - 1.6
-        canvas.paint(everywhere, roots, t["cord"], 0.45 * inside(6.0))
+            d = d + 0.006 * aside**1.7
+            canvas.paint(box, d - _CORTEX_MM, t["cortex"], spine)
+            canvas.paint(box, d, t["marrow"] * self.grain[box], spine, 0 if body.level.startswith("S") else 1)
+        self._canal(canvas, inside, aside, grain)
         self._posterior(canvas, inside, aside)
         self._capsule(canvas, x)
         return canvas
 
-    def _soft_tissue(self, canvas: Canvas, aside: float) -> None:
-        t = self.tissue
+    def _canal(self, canvas: Canvas, inside: Any, aside: float, grain: np.ndarray) -> None:
+        """Posterior ligament, dural sac, cord and roots."""
+        t, away, half = self.tissue, self.away, self.canal_half
+        canvas.paint(self.band, np.abs(away + half + 0.8) - 0.9, t["cortex"], 0.8 * inside(_CANAL_HALF_MM))
+        round_half = half * np.sqrt(max(0.0, 1 - (aside / (_CANAL_HALF_MM + 2)) ** 2))
+        csf = t["csf"] * (1 + 0.3 * (grain - 1))
+        canvas.paint(self.band, np.abs(away) - round_half, csf, inside(_CANAL_HALF_MM), 3)
+        canvas.paint(self.band, np.abs(away - 0.12 * half) - self.cord_half, t["cord"], 0.9 * inside(4.5))
+        canvas.paint(self.band, np.abs(away - 0.55 * half) - 1.6, t["cord"], 0.45 * inside(6.0))
+
+    def _inner_tissue(self, veins: np.ndarray) -> None:
+        """Muscle behind the spine and belly in front of it, the same in all slices."""
+        t, canvas = self.tissue, Canvas(self.size, self.spacing)
         everywhere = (slice(None), slice(None))
-        skin = self.skin - aside**2 / 400
-        canvas.image[:] = 12.0
-        body = self.columns - skin
-        canvas.paint(everywhere, body, t["fat"] * (1 + 0.25 * (self.fibers - 1)))
-        canvas.paint(everywhere, np.abs(body + 0.9) - 0.8, 0.25 * t["fat"])
-        canvas.paint(everywhere, body + 13, np.minimum(t["muscle"] * self.fibers + 300 * self.veins * (aside < 60), t["fat"]))
+        canvas.image[:] = np.minimum(t["muscle"] * self.fibers + veins, t["fat"])
         belly = self.columns - (self.front - 3.0)
         fade = np.clip(0.35 + self.columns / np.maximum(self.front, 1), 0.25, 1.0)
         canvas.paint(everywhere, belly, t["belly"] * self.lobes * fade)
-        ahead = belly + 8.0
-        vessel = np.where(self.rows[:, None] < self.bodies[-5].center[0], np.abs(ahead) - 6.0, 9.0)
-        canvas.paint(everywhere, vessel, t["vessel"] * (1 + 0.4 * self.grain), float(np.clip((15 - aside) / 6, 0, 1)))
         canvas.paint(everywhere, np.abs(belly + 0.3) - 0.8, t["cortex"], 0.8)
+        self.inner = canvas.image
+        end = max((b.center[0] for b in self.bodies if b.level in ("L3", "L4")), default=0.0)
+        taper = np.clip((end + 10 - self.rows[:, None]) / 30, -1, 1)  # the aorta divides at L4
+        self.vessel = (np.abs(belly + 9.0) - 6.5 * taper).astype(np.float32)
+
+    def _soft_tissue(self, canvas: Canvas, aside: float) -> None:
+        t = self.tissue
+        canvas.image[:] = self.inner
+        everywhere = (slice(None), slice(None))
+        canvas.paint(everywhere, self.vessel, t["vessel"], 0.9 * float(np.clip((15 - aside) / 6, 0, 1)))
+        skin = self.skin - np.float32(aside**2 / 400)
+        first = int(np.clip((float(skin.min()) - 16) / self.spacing[1], 0, self.size[1]))
+        box = (slice(None), slice(first, None))
+        depth = self.columns[:, first:] - skin
+        canvas.paint(box, -(depth + 13), t["fat"] * (1 + 0.25 * (self.fibers[box] - 1)))
+        canvas.paint(box, np.abs(depth + 0.9) - 0.8, 0.25 * t["fat"])
+        canvas.paint(box, -depth, 12.0)
 
     def _posterior(self, canvas: Canvas, inside: Any, aside: float) -> None:
         """Spinous processes in the middle, pedicles and facets to the sides."""

@@ -14,7 +14,7 @@ __all__ = ["write_spider_subset", "write_study"]
 
 _ECHO_MS = {"T2": 105.0, "T1": 11.0}
 _REPETITION_MS = {"T2": 3600.0, "T1": 620.0}
-_AXIAL_SLICES, _AXIAL_STEP_MM, _AXIAL_PIXEL_MM = 7, 4.4, 1.5
+_AXIAL_SLICES, _AXIAL_STEP_MM, _AXIAL_PIXEL_MM = 7, 4.4, 2.0
 _SCAN_COLUMNS = (
     "scan_id", "patient_id", "sequence", "file", "spacing_known", "pixel_spacing_mm", "slice_thickness_mm",
     "spacing_between_slices_mm", "num_vertebrae", "num_discs", "sex", "field_strength_t", "manufacturer", "model",
@@ -76,7 +76,7 @@ def _axial(phantom: LumbarPhantom) -> tuple[np.ndarray, np.ndarray]:
     extent = np.array(keywords["size"]) * keywords["spacing_mm"]
     size = tuple(int(n) for n in np.round(extent / _AXIAL_PIXEL_MM))
     pixel = extent / size
-    keywords.update(size=size, spacing_mm=tuple(float(p) for p in pixel), slices=81, slice_mm=_AXIAL_PIXEL_MM)
+    keywords.update(size=size, spacing_mm=tuple(float(p) for p in pixel), slices=65, slice_mm=_AXIAL_PIXEL_MM)
     fine = lumbar_phantom(**keywords, contrast=phantom.contrast)
     names = list(phantom.corners_mm)
     below = phantom.corners_mm[names[[n.startswith("S") for n in names].index(True) - 1]]

@@ -48,7 +48,13 @@ class Window:
 
 
 def quad_distance(
-    window: Window, height: float, width: float, lower_width: float, waist: float, dish: float, rounding: float = 0.4
+    window: Window,
+    height: float,
+    width: float,
+    lower_width: float,
+    waist: float,
+    dish: float,
+    rounding: float = 0.4,
 ) -> np.ndarray:
     """Signed distance to a vertebral body's outline: a trapezoid with hollow sides and plates.
 

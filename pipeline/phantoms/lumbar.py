@@ -27,8 +27,30 @@ LEVELS = ("T11", "T12", "L1", "L2", "L3", "L4", "L5", "S1", "S2", "S3")
 """Levels of the default phantom, superior first; the uppermost are cut by the edge of the usual field of view."""
 
 _TISSUES = {  # brightness on a 12-bit scanner's scale
-    "T2": dict(marrow=430, cortex=50, annulus=90, csf=1050, cord=430, fat=1000, muscle=160, belly=330, vessel=40, oil=1300),
-    "T1": dict(marrow=520, cortex=60, annulus=240, csf=170, cord=330, fat=1100, muscle=290, belly=520, vessel=60, oil=1300),
+    "T2": dict(
+        marrow=430,
+        cortex=50,
+        annulus=90,
+        csf=1050,
+        cord=430,
+        fat=1000,
+        muscle=160,
+        belly=330,
+        vessel=40,
+        oil=1300,
+    ),
+    "T1": dict(
+        marrow=520,
+        cortex=60,
+        annulus=240,
+        csf=170,
+        cord=330,
+        fat=1100,
+        muscle=290,
+        belly=520,
+        vessel=60,
+        oil=1300,
+    ),
 }
 _NUCLEUS = {  # by Pfirrmann grade; on T1 the nucleus hardly differs from the annulus
     "T2": {1: 900, 2: 740, 3: 450, 4: 230, 5: 110},
@@ -136,7 +158,9 @@ def lumbar_phantom(
     affine[:3, :3] = [[-slice_mm, 0, 0], [0, 0, -spacing_mm[1]], [0, -spacing_mm[0], 0]]
     affine[:3, 3] = (slices - 1) / 2 * slice_mm, extent[1] / 2, extent[0] / 2
     aside = slice_mm * min((slices - 1) // 2, max(1, round(13 / slice_mm)))
-    scene = _Scene(bodies, gaps, tuple(size), tuple(spacing_mm), _TISSUES[contrast], _NUCLEUS[contrast], -aside)
+    scene = _Scene(
+        bodies, gaps, tuple(size), tuple(spacing_mm), _TISSUES[contrast], _NUCLEUS[contrast], -aside
+    )
     rng = np.random.default_rng([seed, 1, int(contrast[1])])
     image = np.empty((slices, *size), np.float32)
     label = np.empty((slices, *size), np.uint8)
@@ -152,7 +176,9 @@ def lumbar_phantom(
 
     def world(points: np.ndarray, x: float = 0.0) -> np.ndarray:
         points = np.atleast_2d(points)
-        return np.column_stack([np.full(len(points), x), affine[1, 3] - points[:, 1], affine[2, 3] - points[:, 0]])
+        return np.column_stack(
+            [np.full(len(points), x), affine[1, 3] - points[:, 1], affine[2, 3] - points[:, 0]]
+        )
 
     return LumbarPhantom(
         image=image,
@@ -182,7 +208,9 @@ def _check(
         raise ValueError(f"spacing_mm and slice_mm must be above 0, got {tuple(spacing_mm)} and {slice_mm}")
     sacral = [level.startswith("S") for level in levels]
     if len(set(levels)) != len(levels) or "S1" not in levels or sacral != sorted(sacral) or all(sacral):
-        raise ValueError(f"levels must be names from superior to inferior down to the sacrum, got {list(levels)}")
+        raise ValueError(
+            f"levels must be names from superior to inferior down to the sacrum, got {list(levels)}"
+        )
 
 
 def _axes(tilt: float) -> tuple[np.ndarray, np.ndarray]:
@@ -214,7 +242,11 @@ def _anatomy(
     gaps = []
     steps = [13, 10, 9, 8, 6, 3, 0]  # degrees of lordosis in each disc space, from L5-S1 up
     for k, level in enumerate(levels[:first][::-1]):
-        drawn = int(rng.choice([1, 2, 3, 4, 5], p=[0.1, 0.3, 0.3, 0.22, 0.08] if k < 3 else [0.25, 0.45, 0.2, 0.08, 0.02]))
+        drawn = int(
+            rng.choice(
+                [1, 2, 3, 4, 5], p=[0.1, 0.3, 0.3, 0.22, 0.08] if k < 3 else [0.25, 0.45, 0.2, 0.08, 0.02]
+            )
+        )
         name = names[first - 1 - k]
         grade = grades.get(name, drawn)
         tall = max(5.5, 11.5 - 0.9 * k) * rng.uniform(0.93, 1.07) * _HEIGHT[grade]
@@ -277,7 +309,10 @@ class _Scene:
             points = points[order]
             values = np.interp(rows, points[:, 0], points[:, 1])
             ends = [(points[1] - points[0]), (points[-1] - points[-2])]
-            for at, step, side in ((points[0], ends[0], rows < points[0, 0]), (points[-1], ends[1], rows > points[-1, 0])):
+            for at, step, side in (
+                (points[0], ends[0], rows < points[0, 0]),
+                (points[-1], ends[1], rows > points[-1, 0]),
+            ):
                 slope = np.clip(step[1] / max(step[0], 1.0), -0.5, 0.9)
                 values[side] = at[1] + slope * (rows[side] - at[0])
             return ndimage.gaussian_filter1d(values, smooth_mm, mode="nearest")
@@ -286,10 +321,14 @@ class _Scene:
         slope = np.gradient(canal, rows)
         straight = 1 / np.hypot(1, slope)
         self.straight = np.interp(self.rows, rows, straight).astype(np.float32)[:, None]
-        narrowing = np.clip((rows - self.bodies[-1].corners()[1, 0] + 30) / 60, 0, 1)  # the sac ends in the sacrum
+        narrowing = np.clip(
+            (rows - self.bodies[-1].corners()[1, 0] + 30) / 60, 0, 1
+        )  # the sac ends in the sacrum
         width = _CANAL_MM * (1 - 0.55 * narrowing)
         self.canal_half = np.interp(self.rows, rows, width / 2).astype(np.float32)[:, None]
-        self.canal = np.interp(self.rows, rows, canal + (width / 2 + 1.0) / straight).astype(np.float32)[:, None]
+        self.canal = np.interp(self.rows, rows, canal + (width / 2 + 1.0) / straight).astype(np.float32)[
+            :, None
+        ]
         self.front = np.interp(self.rows, rows, curve(front, 6.0)).astype(np.float32)[:, None]
         skin = ndimage.gaussian_filter1d(canal, 28.0, mode="nearest") + 74
         self.skin = np.interp(self.rows, rows, skin).astype(np.float32)[:, None]
@@ -356,7 +395,9 @@ class _Scene:
             steps = [max(1, int(s / 2)) for s in sigma]  # a slow field is drawn on fewer points
             points = [-(-n // k) + 1 for n, k in zip(self.size, steps, strict=True)]
             noise = rng.standard_normal(points, np.float32)
-            out = ndimage.gaussian_filter(noise, [s / k for s, k in zip(sigma, steps, strict=True)], truncate=3.0)
+            out = ndimage.gaussian_filter(
+                noise, [s / k for s, k in zip(sigma, steps, strict=True)], truncate=3.0
+            )
             out = ndimage.zoom(out, steps, order=1)[: self.size[0], : self.size[1]]
             return out / max(float(out.std()), 1e-6)
 

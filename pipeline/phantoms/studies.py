@@ -45,7 +45,9 @@ def write_study(folder: str | Path, phantom: LumbarPhantom | int = 0) -> Path:
     other = lumbar_phantom(**given.parameters, contrast="T1" if given.contrast == "T2" else "T2")
     by_contrast = {p.contrast: p for p in (given, other)}
     seed = given.parameters["seed"]
-    frame, study = (f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'siamed phantom {seed} {what}').int}" for what in "fs")
+    frame, study = (
+        f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'siamed phantom {seed} {what}').int}" for what in "fs"
+    )
     stacks = [
         ("T2", "sag_t2", "T2 TSE SAG", by_contrast["T2"].image, by_contrast["T2"].affine, (2, 1, 0)),
         ("T1", "sag_t1", "T1 TSE SAG", by_contrast["T1"].image, by_contrast["T1"].affine, (2, 1, 0)),
@@ -114,7 +116,9 @@ def write_spider_subset(folder: str | Path, subjects: int = 2) -> Path:
     gradings: list[dict[str, object]] = []
     for subject in range(1, subjects + 1):
         for contrast in ("T1", "T2"):
-            phantom = lumbar_phantom(subject, contrast, slices=9, size=(128, 128), spacing_mm=(2.2, 2.2), slice_mm=3.0)
+            phantom = lumbar_phantom(
+                subject, contrast, slices=9, size=(128, 128), spacing_mm=(2.2, 2.2), slice_mm=3.0
+            )
             image = np.clip(phantom.image * (255 / np.percentile(phantom.image, 99)), 0, 255)
             middle = phantom.affine @ _shifted(phantom.image.shape[0] // 2)
             part = image[phantom.image.shape[0] // 2][None]
@@ -128,7 +132,14 @@ def write_spider_subset(folder: str | Path, subjects: int = 2) -> Path:
                 _save(Path(f"{stem}_label.nii.gz"), phantom.label, phantom.affine)
         for number, grade in enumerate(reversed(phantom.grades.values()), start=1):
             row: dict[str, object] = dict.fromkeys(_GRADING_COLUMNS, 0)
-            row.update({"Patient": subject, "IVD label": number, "Pfirrman grade": grade, "Disc narrowing": int(grade >= 4)})
+            row.update(
+                {
+                    "Patient": subject,
+                    "IVD label": number,
+                    "Pfirrman grade": grade,
+                    "Disc narrowing": int(grade >= 4),
+                }
+            )
             gradings.append(row)
     _table(folder / "scans.csv", _SCAN_COLUMNS, scans)
     _table(folder / "radiological_gradings.csv", _GRADING_COLUMNS, gradings)

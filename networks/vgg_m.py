@@ -18,7 +18,9 @@ __all__ = ["MultiTaskVGGM", "VGGMTrunk"]
 _WIDTHS = (96, 256, 512, 512, 512)
 
 
-def _block(inputs: int, outputs: int, kernel: int, stride: int, padding: int, batch_norm: bool) -> list[nn.Module]:
+def _block(
+    inputs: int, outputs: int, kernel: int, stride: int, padding: int, batch_norm: bool
+) -> list[nn.Module]:
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not batch_norm)]
     if batch_norm:
         layers.append(nn.BatchNorm2d(outputs))
@@ -76,6 +78,7 @@ class MultiTaskVGGM(nn.Module):
         batch_norm: see :class:`VGGMTrunk`.
         conv2_stride: see :class:`VGGMTrunk`.
         pool5: 2 x 2 pooling after Conv5, as in VGG-M.
+        bfloat16: train in bfloat16 where the machine has it; inference always runs in the weights' own precision.
 
     Shape:
         - input ``(B, 1, D, H, W)``, intensities in [0, 1];
@@ -93,8 +96,10 @@ class MultiTaskVGGM(nn.Module):
         batch_norm: bool,
         conv2_stride: int = 2,
         pool5: bool = True,
+        bfloat16: bool = False,
     ) -> None:
         super().__init__()
+        self.bfloat16 = bfloat16
         if not classes or min(classes) < 2:
             raise ValueError(f"classes must hold 2 or more for each task, got {list(classes)}")
         self.classes = [int(c) for c in classes]
@@ -120,8 +125,12 @@ class MultiTaskVGGM(nn.Module):
         )
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        features = self.pool5(self.trunk(volume))
-        return torch.cat([branch(features) for branch in self.branches], dim=1)
+        with torch.autocast(
+            volume.device.type, dtype=torch.bfloat16, enabled=self.bfloat16 and self.training
+        ):
+            features = self.pool5(self.trunk(volume))
+            scores = torch.cat([branch(features) for branch in self.branches], dim=1)
+        return scores.float()
 
     def split(self, scores: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Scores of each task from the output."""

@@ -1,0 +1,206 @@
+"""Cross-validate the grader: each fold and seed a training by its bundle, scored on patients it has not seen.
+
+    python -m siamed.pipeline.grading.cross_validate --crops_file crops.npz --out runs/grader_cv [--seeds 0 1 2]
+
+Each training is a tracked run in its own folder, so the command resumes where it was stopped. Figures are those of the
+last epoch: nothing is chosen on the fold that is scored. A volume is graded as the shipped grader does it, without the
+margin that trainings see. What is written: ``predictions.csv`` (a row a disc, task and seed), ``summary.json`` (each
+fold and seed, each seed over all folds, mean and range over seeds, patient bootstrap, and the same over the patients
+of ``--unseen``, a file of ids that no choice of a hyper-parameter has looked at), ``confusion.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from siamed.pipeline.bundles import bundle_hparams, bundle_parser, bundle_path, load_weights
+from siamed.pipeline.datasets.splits import fold_parts, read_folds
+from siamed.pipeline.experiments.figures import ConfusionMatrix
+from siamed.pipeline.experiments.files import read_json, replace_file, write_json
+
+from .crops import DiscCrops
+from .grader import DiscGrader
+from .metrics import METRICS, bootstrap_intervals, confusion, grade_metrics
+from .prepare import MARGIN
+from .tasks import MISSING, TASKS
+
+__all__ = ["grader_from_checkpoint", "main", "score", "summarize", "train"]
+
+log = logging.getLogger(__name__)
+
+BUNDLE = "spine_mr_disc_grading"
+
+
+def train(fold: int, seed: int, crops_file: Path, output_dir: Path, options: Sequence[str] = ()) -> Path:
+    """Train one fold and seed by the bundle's configuration, or resume it; returns the last checkpoint.
+
+    A training that has all its epochs is not started again.
+    """
+    done = read_json(output_dir / "run.json")
+    if done is None or done["status"] != "FINISHED":
+        config = bundle_path(BUNDLE) / "configs" / "train.yaml"
+        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config)]
+        command += ["--crops_file", str(crops_file), "--output_dir", str(output_dir), "--fold", str(fold)]
+        command += ["--hparams#seed", str(seed), *options]
+        subprocess.run(command, check=True)
+    return output_dir / "latest.pt"
+
+
+def grader_from_checkpoint(checkpoint: Path, device: str = "cpu") -> DiscGrader:
+    """A grader with the bundle's settings and a checkpoint's weights."""
+    network = bundle_parser(BUNDLE).get_parsed_content("network_def")
+    network.load_state_dict(load_weights(checkpoint))
+    return DiscGrader.from_hparams(network, bundle_hparams(BUNDLE), device)
+
+
+def score(grader: DiscGrader, crops: DiscCrops, fold: int, seed: int) -> list[dict[str, Any]]:
+    """A row a labelled disc and task: truth, predicted grade, probabilities."""
+    rows, columns = MARGIN
+    images = torch.from_numpy(crops.images[:, None, :, rows:-rows, columns:-columns])
+    result = []
+    for task, shares in zip(grader.tasks, grader.probabilities(images), strict=True):
+        truths = crops.grades[:, crops.tasks.index(task)]
+        for n in np.flatnonzero(truths != MISSING):
+            result.append(
+                {
+                    "fold": fold,
+                    "seed": seed,
+                    "task": task,
+                    "subject_id": str(crops.subjects[n]),
+                    "case_id": str(crops.cases[n]),
+                    "disc": int(crops.discs[n]),
+                    "truth": int(truths[n]),
+                    "predicted": TASKS[task][int(shares[n].argmax())],
+                    "probabilities": shares[n].numpy(),
+                }
+            )
+    return result
+
+
+def _pair(rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row["truth"] for row in rows]), np.array([row["predicted"] for row in rows])
+
+
+def summarize(rows: Sequence[dict[str, Any]], task: str) -> dict[str, Any]:
+    """Figures of one task: each seed over all folds, each fold of each seed, mean and range over the seeds, an
+    interval over patients for each seed and, apart, the seeds together (the likeliest grade of their mean
+    probabilities)."""
+    known = [row for row in rows if row["task"] == task]
+    seeds: dict[str, Any] = {}
+    for seed in sorted({row["seed"] for row in known}):
+        of_seed = [row for row in known if row["seed"] == seed]
+        folds = {
+            f: [row for row in of_seed if row["fold"] == f] for f in sorted({r["fold"] for r in of_seed})
+        }
+        seeds[str(seed)] = {
+            "all_folds": grade_metrics(*_pair(of_seed)),
+            "interval_95_over_patients": bootstrap_intervals(
+                *_pair(of_seed), [r["subject_id"] for r in of_seed]
+            ),
+            "folds": {str(fold): grade_metrics(*_pair(members)) for fold, members in folds.items()},
+        }
+    values = {name: [figures["all_folds"][name] for figures in seeds.values()] for name in METRICS}
+    together: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in known:
+        together.setdefault((row["case_id"], row["disc"]), []).append(row)
+    likeliest = [
+        TASKS[task][int(np.mean([r["probabilities"] for r in m], axis=0).argmax())] for m in together.values()
+    ]
+    truth = np.array([members[0]["truth"] for members in together.values()])
+    return {
+        "discs": len(together),
+        "patients": len({row["subject_id"] for row in known}),
+        "mean": {name: float(np.mean(v)) for name, v in values.items()},
+        "range": {name: [float(min(v)), float(max(v))] for name, v in values.items()},
+        "seeds": seeds,
+        "seeds_together": {
+            **grade_metrics(truth, likeliest),
+            "interval_95_over_patients": bootstrap_intervals(
+                truth, np.array(likeliest), [members[0]["subject_id"] for members in together.values()]
+            ),
+        },
+    }
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    names = ["fold", "seed", "task", "subject_id", "case_id", "disc", "truth", "predicted"]
+
+    def write(beside: Path) -> None:
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow([*names, "probabilities"])
+            for row in rows:
+                shares = ";".join(f"{p:.4f}" for p in row["probabilities"])
+                table.writerow([*(row[name] for name in names), shares])
+
+    replace_file(path, write)
+
+
+def _confusion(path: Path, rows: Sequence[dict[str, Any]], task: str) -> None:
+    matrix = ConfusionMatrix([str(g) for g in TASKS[task]], title=f"{task} grade, all seeds and folds")
+    matrix.counts += confusion(*_pair([row for row in rows if row["task"] == task]), task)
+    figure = matrix(None)
+    replace_file(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status. Options it does not know go to the trainings."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--crops_file", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--sequences", nargs="+", default=["T2"], help="scans that are scored")
+    parser.add_argument("--unseen", type=Path, help="JSON list of patients that no choice has looked at")
+    chosen, options = parser.parse_known_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    if "--tracking_uri" not in options:  # one store for all trainings
+        options += ["--tracking_uri", f"sqlite:///{chosen.out.resolve() / 'mlruns.db'}"]
+    split, crops = bundle_path(BUNDLE) / "configs" / "folds.json", DiscCrops.load(chosen.crops_file)
+    unseen = set(read_json(chosen.unseen) or ()) if chosen.unseen else set()
+    rows: list[dict[str, Any]] = []
+    for seed in chosen.seeds:
+        for fold in range(len(read_folds(split))):
+            checkpoint = train(
+                fold, seed, chosen.crops_file, chosen.out / f"seed_{seed}_fold_{fold}", options
+            )
+            held_out = crops.of(fold_parts(split, fold, "validation"), chosen.sequences)
+            rows += score(grader_from_checkpoint(checkpoint), held_out, fold, seed)
+            mine = [
+                row
+                for row in rows
+                if row["task"] == "pfirrmann" and (row["seed"], row["fold"]) == (seed, fold)
+            ]
+            log.info("seed %d fold %d Pfirrmann: %s", seed, fold, grade_metrics(*_pair(mine)))
+        _write(chosen.out, rows, crops, unseen)
+    return 0
+
+
+def _write(folder: Path, rows: list[dict[str, Any]], crops: DiscCrops, unseen: set[str]) -> None:
+    tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
+    summary: dict[str, Any] = {
+        "crops": dict(crops.info),
+        "all": {task: summarize(rows, task) for task in tasks},
+    }
+    held = [row for row in rows if row["subject_id"] in unseen]
+    if held:
+        summary["unseen"] = {"pfirrmann": summarize(held, "pfirrmann")}
+    _write_rows(folder / "predictions.csv", rows)
+    write_json(folder / "summary.json", summary)
+    _confusion(folder / "confusion.png", rows, "pfirrmann")
+    log.info("Pfirrmann, mean of the seeds so far: %s", json.dumps(summary["all"]["pfirrmann"]["mean"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What is graded, and how a grade becomes a class index.
+
+Outside of tensors a grade is counted as its standard counts it: Pfirrmann 1 to 5 [pfirrmann2001], Modic type 0
+(none) to 3, findings 0 (absent) and 1 (present) [vandergraaf2024spider]. In tensors it is its place in
+:data:`TASKS`, and ``MISSING`` where it is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from siamed.networks.losses.multi_task import MISSING
+
+__all__ = ["MISSING", "TASKS", "class_counts", "class_indices"]
+
+TASKS: dict[str, tuple[int, ...]] = {
+    "pfirrmann": (1, 2, 3, 4, 5),
+    "narrowing": (0, 1),
+    "upper_endplate": (0, 1),
+    "lower_endplate": (0, 1),
+    "modic": (0, 1, 2, 3),
+    "spondylolisthesis": (0, 1),
+    "herniation": (0, 1),
+    "bulging": (0, 1),
+}
+"""Task -> its grades, in the order of the network's scores."""
+
+
+def class_counts(tasks: Sequence[str]) -> list[int]:
+    """Number of classes of each task.
+
+    Raises:
+        ValueError: if a task is not one of :data:`TASKS`.
+    """
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown or not tasks:
+        raise ValueError(f"tasks must be some of {list(TASKS)}, got {list(tasks)}")
+    return [len(TASKS[task]) for task in tasks]
+
+
+def class_indices(grades: Mapping[str, int], tasks: Sequence[str]) -> list[int]:
+    """Class index of each task, ``MISSING`` where the grade is absent.
+
+    Raises:
+        ValueError: if a grade is none that its standard knows.
+    """
+    class_counts(tasks)
+    for task in tasks:
+        if task in grades and grades[task] not in TASKS[task]:
+            raise ValueError(f"{task} must be one of {TASKS[task]}, got {grades[task]}")
+    return [TASKS[task].index(grades[task]) if task in grades else MISSING for task in tasks]

@@ -1,0 +1,83 @@
+"""From disc crops to what a training's configuration asks for: items and the loss balanced on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from siamed.networks.losses.multi_task import MultiTaskLoss, class_weights
+from siamed.pipeline.datasets.splits import fold_parts
+
+from .crops import DiscCrops
+from .tasks import class_counts, class_indices
+
+__all__ = ["balanced_loss", "crop_items"]
+
+
+def crop_items(
+    crops: DiscCrops,
+    split: str | Path,
+    fold: int | None,
+    part: str,
+    sequences: Sequence[str],
+    tasks: Sequence[str],
+) -> list[dict[str, Any]]:
+    """One part of a split as items for transforms.
+
+    Args:
+        crops: all crops.
+        split: file of folds of subject ids.
+        fold: the fold left out; None trains on all and watches fold 0.
+        part: "training" or "validation".
+        sequences: which sequences are taken.
+        tasks: which tasks, in the order of the network's scores.
+
+    Returns:
+        Items with image ``(1, D, H, W)`` float16, label ``(T,)`` class indices, subject, case_id, disc.
+
+    Raises:
+        ValueError: if the part has no disc.
+    """
+    chosen = crops.of(fold_parts(split, fold, part), sequences)
+    if not len(chosen):
+        raise ValueError(f"split must name subjects with crops, its part {part!r} has none")
+    items = []
+    for index in range(len(chosen)):
+        values = zip(chosen.tasks, chosen.grades[index].tolist(), strict=True)
+        grades = {task: int(grade) for task, grade in values if grade >= 0}
+        items.append(
+            {
+                "image": torch.from_numpy(np.ascontiguousarray(chosen.images[index]))[None],
+                "label": torch.tensor(class_indices(grades, tasks)),
+                "subject": str(chosen.subjects[index]),
+                "case_id": str(chosen.cases[index]),
+                "disc": int(chosen.discs[index]),
+            }
+        )
+    return items
+
+
+def balanced_loss(
+    items: Sequence[dict[str, Any]],
+    tasks: Sequence[str],
+    balance_power: float,
+    task_weights: Sequence[float],
+    softness: Sequence[float],
+) -> MultiTaskLoss:
+    """The loss, with class weights counted on the training items.
+
+    Args:
+        items: of :func:`crop_items`, the training part alone.
+        tasks: as in the items.
+        balance_power: see :func:`siamed.networks.losses.multi_task.class_weights`.
+        task_weights: weight of each task.
+        softness: see :class:`siamed.networks.losses.multi_task.MultiTaskLoss`.
+    """
+    labels = torch.stack([item["label"] for item in items]).numpy()
+    classes = class_counts(tasks)
+    weights = [class_weights(labels[:, t], count, balance_power) for t, count in enumerate(classes)]
+    return MultiTaskLoss(classes, weights, task_weights, softness)

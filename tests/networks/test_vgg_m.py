@@ -1,0 +1,82 @@
+"""VGG-M with branches: the paper's sizes, slices as channels, arguments named when wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from siamed.networks.vgg_m import MultiTaskVGGM, VGGMTrunk
+
+CLASSES = [5, 2, 4]
+
+
+def small(**changes) -> MultiTaskVGGM:
+    arguments = {"slices": 1, "spatial_size": (56, 112), "width": 0.05, "hidden": 16, "dropout": 0.3}
+    torch.manual_seed(0)
+    return MultiTaskVGGM(CLASSES, **{**arguments, "batch_norm": True, "conv2_stride": 1, **changes})
+
+
+def test_the_trunk_has_the_papers_convolutions() -> None:
+    trunk = VGGMTrunk(slices=9, width=1.0, batch_norm=False)
+    shapes = [tuple(m.weight.shape) for m in trunk.modules() if isinstance(m, torch.nn.Conv2d)]
+    # 7x7x9 over all slices, then 5x5 and three of 3x3, with 96, 256, 512, 512, 512 filters.
+    expected = [(96, 9, 7, 7), (256, 96, 5, 5), (512, 256, 3, 3), (512, 512, 3, 3), (512, 512, 3, 3)]
+    assert shapes == expected
+    assert all(m.bias is not None for m in trunk.modules() if isinstance(m, torch.nn.Conv2d))
+
+
+def test_the_papers_disc_volume_shrinks_to_seven_by_fourteen() -> None:
+    trunk = VGGMTrunk(slices=9, width=0.05, batch_norm=False)
+    # 112 x 224: halved by Conv1, pooling, Conv2 and pooling.
+    assert tuple(trunk(torch.zeros(2, 1, 9, 112, 224)).shape) == (2, trunk.channels, 7, 14)
+
+
+@pytest.mark.parametrize(("slices", "size"), [(1, (56, 112)), (9, (112, 224)), (3, (64, 64))])
+def test_scores_of_all_tasks_lie_side_by_side(slices: int, size: tuple[int, int]) -> None:
+    network = small(slices=slices, spatial_size=size).eval()
+    scores = network(torch.rand(3, 1, slices, *size))
+    assert tuple(scores.shape) == (3, 11)
+    assert [tuple(part.shape) for part in network.split(scores)] == [(3, 5), (3, 2), (3, 4)]
+
+
+def test_a_tasks_branch_moves_no_other_tasks_scores() -> None:
+    network = small().eval()
+    volume = torch.rand(2, 1, 1, 56, 112)
+    before = network.split(network(volume))
+    with torch.no_grad():
+        network.branches[1][-1].bias += 1.0
+    after = network.split(network(volume))
+    torch.testing.assert_close(after[1], before[1] + 1.0)
+    assert torch.equal(after[0], before[0])
+    assert torch.equal(after[2], before[2])
+
+
+def test_every_slice_reaches_the_scores() -> None:
+    network = small(slices=3).eval()
+    volume = torch.rand(1, 1, 3, 56, 112, requires_grad=True)
+    network(volume).sum().backward()
+    assert volume.grad is not None
+    assert (volume.grad[0, 0].flatten(1).abs().sum(1) > 0).all()
+
+
+def test_a_disc_is_graded_alike_alone_and_in_a_batch() -> None:
+    network = small().eval()
+    volume = torch.rand(4, 1, 1, 56, 112)
+    torch.testing.assert_close(network(volume)[2:3], network(volume[2:3]), rtol=1e-4, atol=1e-5)
+
+
+def test_making_a_network_leaves_its_running_statistics_untouched() -> None:
+    norms = [m for m in small().modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(norms) == 5
+    assert all(norm.training and int(norm.num_batches_tracked) == 0 for norm in norms)
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match="slices must be at least 1, got 0"):
+        VGGMTrunk(slices=0, width=1.0, batch_norm=False)
+    with pytest.raises(ValueError, match=r"width must be in \(0, 4\], got 0"):
+        VGGMTrunk(slices=1, width=0, batch_norm=False)
+    with pytest.raises(ValueError, match="classes must hold 2 or more"):
+        MultiTaskVGGM([5, 1], 1, (56, 112), 0.05, 16, 0.3, True)
+    with pytest.raises(ValueError, match=r"volume must be \(B, 1, 1, H, W\), got \(2, 1, 9, 56, 112\)"):
+        small()(torch.zeros(2, 1, 9, 56, 112))

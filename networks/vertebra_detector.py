@@ -1,9 +1,10 @@
 """Two-dimensional U-Net that finds vertebral bodies in sagittal slices.
 
 A small encoder-decoder [ronneberger2015unet] with instance normalization, so that one weight file serves any
-contrast and any batch size. A strided first convolution halves the resolution: the maps are smooth, so they are
-computed at half the pixels and interpolated back, at a quarter of the cost [D-0021]. It maps a slice to 19 channels: center heatmaps, corner heatmaps, offsets from
-centers to corners, tissue scores; ``siamed.transforms.vertebra_targets`` holds the layout.
+contrast and any batch size. A strided first convolution halves the resolution: the maps are smooth, so they
+are computed at half the pixels and interpolated back, at a quarter of the cost [D-0021]. It maps a slice to
+19 channels: center heatmaps, corner heatmaps, offsets from centers to corners, tissue scores;
+``siamed.transforms.vertebra_targets`` holds the layout.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class VertebraDetectorNet(nn.Module):
 
     def __init__(self, out_channels: int, features: Sequence[int], bfloat16: bool = False) -> None:
         super().__init__()
-        self.bfloat16 = bfloat16
+        self.train_in_bfloat16 = bfloat16
         self.stem = nn.Conv2d(1, features[0], kernel_size=5, stride=2, padding=2)
         self.unet = BasicUNet(
             spatial_dims=2,
@@ -51,6 +52,8 @@ class VertebraDetectorNet(nn.Module):
                 head.bias[:7] = -4.0  # heatmaps are nearly empty: start there
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.bfloat16 and self.training):
+        with torch.autocast(
+            image.device.type, dtype=torch.bfloat16, enabled=self.train_in_bfloat16 and self.training
+        ):
             maps = self.unet(self.stem(image))
         return functional.interpolate(maps.float(), scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -1,10 +1,10 @@
 """Random contrast of an MR slice, tissue by tissue.
 
 A detector trained on one sequence must work on others: marrow is dark on some T2 scans and bright on T1,
-cerebrospinal fluid the other way round. The slice goes through a random curve that need not be monotone, so that
-equal intensities (bodies and the unlabelled sacrum, say) stay equal; where a label map is known, some tissues are
-then moved to a gray level of their own; at last come a smooth bias field, blur and noise [D-0022]. Labels are
-untouched.
+cerebrospinal fluid the other way round. The slice goes through a random curve that need not be monotone, so
+that equal intensities (bodies and the unlabelled sacrum, say) stay equal; where a label map is known, some
+tissues are then moved to a gray level of their own; at last come a smooth bias field, blur and noise
+[D-0022]. Labels are untouched.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["ContrastParameters", "RandTissueContrastd", "apply_contrast"]
 
 
 CURVE_AT = np.array([0.0, 0.08, 0.16, 0.26, 0.4, 0.6, 0.9, 2.0])
-"""Intensities (1 = the slice's 99th percentile) at which the random curve has its knots: denser where tissue is."""
+"""Knots of the random curve; 1 is the slice's 99th percentile. Denser where tissue is."""
 
 
 @dataclass(frozen=True)
 class ContrastParameters:
-    """What is done to one slice; ``tissue_level`` and ``tissue_gain`` per label id 1, 2, 3 ... (level nan: untouched)."""
+    """What is done to one slice; tissue level and gain per label id 1, 2, 3 ... (level nan: untouched)."""
 
     curve: tuple[float, ...]
     tissue_level: tuple[float, ...]
@@ -129,7 +129,9 @@ class RandTissueContrastd(MapTransform, Randomizable):
         result = dict(data)
         image, label = self.keys
         changed = apply_contrast(
-            np.asarray(result[image][0], np.float32), np.asarray(result[label][0]).astype(np.int16), self.draw()
+            np.asarray(result[image][0], np.float32),
+            np.asarray(result[label][0]).astype(np.int16),
+            self.draw(),
         )
         result[image] = torch.from_numpy(np.ascontiguousarray(changed))[None]
         return result

@@ -17,7 +17,8 @@ def slice_percentile_scale(image: torch.Tensor, percentile: float, ceiling: floa
     Args:
         image: ``(..., H, W)``, any unit, zero outside the field of view.
         percentile: in (0, 100].
-        ceiling: larger results are cut here: vessels and fat next to a coil may be far brighter than the spine.
+        ceiling: larger results are cut here: vessels and fat next to a coil may be far brighter than the
+            spine.
 
     Returns:
         float32 tensor of the same shape; an all-zero slice stays zero. Deterministic.
@@ -36,7 +37,9 @@ def slice_percentile_scale(image: torch.Tensor, percentile: float, ceiling: floa
 class SlicePercentileScaled(MapTransform):
     """Dictionary version of :func:`slice_percentile_scale`."""
 
-    def __init__(self, keys: Hashable | tuple[Hashable, ...], percentile: float, ceiling: float = 2.0) -> None:
+    def __init__(
+        self, keys: Hashable | tuple[Hashable, ...], percentile: float, ceiling: float = 2.0
+    ) -> None:
         super().__init__(keys)
         self.percentile, self.ceiling = percentile, ceiling
 

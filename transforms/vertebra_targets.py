@@ -21,7 +21,16 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
-__all__ = ["CENTERS", "CHANNELS", "CORNERS", "OFFSETS", "OFFSET_UNIT_PX", "TISSUES", "VertebraTargetsd", "draw_targets"]
+__all__ = [
+    "CENTERS",
+    "CHANNELS",
+    "CORNERS",
+    "OFFSETS",
+    "OFFSET_UNIT_PX",
+    "TISSUES",
+    "VertebraTargetsd",
+    "draw_targets",
+]
 
 CENTERS, CORNERS, OFFSETS, TISSUES = slice(0, 3), slice(3, 7), slice(7, 15), slice(15, 19)
 CHANNELS = 19
@@ -36,7 +45,7 @@ def _gaussian(size: tuple[int, int], center: np.ndarray, sigma: float) -> np.nda
 
 
 def _inside(points: np.ndarray, size: tuple[int, int], margin: float) -> np.ndarray:
-    return ((points >= margin) & (points <= np.asarray(size) - 1 - margin)).all(-1)
+    return np.asarray(((points >= margin) & (points <= np.asarray(size) - 1 - margin)).all(-1))
 
 
 def draw_targets(
@@ -58,9 +67,9 @@ def draw_targets(
         corner_sigma_px: width of the corner heatmaps.
 
     Returns:
-        ``(15, H, W)`` targets and ``(9, H, W)`` weights: 7 for the heatmaps (0 where uncertain), the eighth for
-        the offsets of the upper two corners, the ninth for the lower two. A body with a corner outside the view
-        is partial; S1's extrapolated lower corners have no heatmap and count less.
+        ``(15, H, W)`` targets and ``(9, H, W)`` weights: 7 for the heatmaps (0 where uncertain), the eighth
+        for the offsets of the upper two corners, the ninth for the lower two. A body with a corner outside
+        the view is partial; S1's extrapolated lower corners have no heatmap and count less.
     """
     targets = np.zeros((15, *size), np.float32)
     weights = np.zeros((9, *size), np.float32)
@@ -86,12 +95,16 @@ def draw_targets(
             targets[PARTIAL] = np.maximum(targets[PARTIAL], _gaussian(size, center, center_sigma_px))
         for index in range(4):
             if seen[index] and not (kind == SACRAL and index >= 2):
-                targets[3 + index] = np.maximum(targets[3 + index], _gaussian(size, quad[index], corner_sigma_px))
+                targets[3 + index] = np.maximum(
+                    targets[3 + index], _gaussian(size, quad[index], corner_sigma_px)
+                )
         near = ((grid - center[:, None, None].astype(np.float32)) ** 2).sum(0) < (0.3 * extent) ** 2
         for index in range(4):
             offset = (quad[index][:, None, None] - grid) / OFFSET_UNIT_PX
             targets[7 + 2 * index : 9 + 2 * index][:, near] = offset[:, near]
-        weights[7][near] = float(kind != PARTIAL)  # corners beyond the view are known, beyond the scan they are not
+        weights[7][near] = float(
+            kind != PARTIAL
+        )  # corners beyond the view are known, beyond the scan they are not
         weights[8][near] = 0.3 if kind == SACRAL else 1.0
     return targets, weights
 

@@ -1,8 +1,8 @@
 """A view of a sagittal slice at one spacing: resampled image, label map and vertebra corners.
 
 The detector works on slices at one in-plane spacing whatever the scanner's [D-0021]. In training the view is
-drawn at random (rotation, zoom, field of view, facing), in validation it is fixed. Image, label map and points
-go through the same affine, once.
+drawn at random (rotation, zoom, field of view, facing), in validation it is fixed. Image, label map and
+points go through the same affine, once.
 
 Conventions: slices ``(C, H, W)``, H to inferior and W to posterior; points as (row, column) in pixels.
 """
@@ -23,7 +23,7 @@ __all__ = ["RandVertebraViewd", "VertebraView", "ViewParameters", "view_affine"]
 
 @dataclass(frozen=True)
 class ViewParameters:
-    """Where a view looks: rotation in degrees, zoom (above 1 enlarges), center in mm, facing flipped or not."""
+    """Where a view looks: rotation in degrees, zoom (above 1 enlarges), center in mm, facing."""
 
     angle_deg: float = 0.0
     zoom: float = 1.0
@@ -63,7 +63,11 @@ class VertebraView:
         rows, columns = image.shape[-2:]
         to_unit = np.array([[2 / rows, 0, 1 / rows - 1], [0, 2 / columns, 1 / columns - 1], [0, 0, 1]])
         from_unit = np.array(
-            [[self.size[0] / 2, 0, (self.size[0] - 1) / 2], [0, self.size[1] / 2, (self.size[1] - 1) / 2], [0, 0, 1]]
+            [
+                [self.size[0] / 2, 0, (self.size[0] - 1) / 2],
+                [0, self.size[1] / 2, (self.size[1] - 1) / 2],
+                [0, 0, 1],
+            ]
         )
         theta = (to_unit @ affine @ from_unit)[:2]
         theta = theta[::-1][:, [1, 0, 2]].copy()  # torch wants (x, y) = (column, row)
@@ -83,7 +87,8 @@ class VertebraView:
 class RandVertebraViewd(MapTransform, Randomizable):
     """Draw a view of a slice for training, or take the fixed one for validation.
 
-    Input keys besides image and label: ``corners`` ``(N, 4, 2)`` in source pixels and ``spacing_mm`` (row, column).
+    Input keys besides image and label: ``corners`` ``(N, 4, 2)`` in source pixels and ``spacing_mm`` (row,
+    column).
     Output: corners in view pixels, and ``seen_corners``, the same after clipping to the source image.
 
     Args:
@@ -137,7 +142,9 @@ class RandVertebraViewd(MapTransform, Randomizable):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
-        affine = view_affine(self.draw(data), self.view.size, self.view.view_spacing_mm, tuple(data["spacing_mm"]))
+        affine = view_affine(
+            self.draw(data), self.view.size, self.view.view_spacing_mm, tuple(data["spacing_mm"])
+        )
         image, label = self.keys
         result[image] = self.view.image(data[image], affine)
         result[label] = self.view.image(data[label], affine, mode="nearest")

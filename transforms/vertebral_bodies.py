@@ -6,8 +6,8 @@ to the spinal canal belongs to the body. The first sacral vertebra (S1) gets its
 edge of the lowest disc and its lower corners by extrapolation [D-0020].
 
 Conventions: label volumes ``(D, H, W)`` in orientation LIP (slices to the left, rows to inferior, columns to
-posterior); points as ``(slice, row, column)`` or ``(row, column)`` in voxels of that grid; spacing in mm in the
-same order. Label ids: 1 vertebra, 2 disc, 3 spinal canal. Corners in the order anterior-superior,
+posterior); points as ``(slice, row, column)`` or ``(row, column)`` in voxels of that grid; spacing in mm in
+the same order. Label ids: 1 vertebra, 2 disc, 3 spinal canal. Corners in the order anterior-superior,
 posterior-superior, posterior-inferior, anterior-inferior.
 """
 
@@ -51,8 +51,8 @@ class BodyLabel:
 def _canal_front(label: np.ndarray) -> np.ndarray:
     """Anterior edge of the canal, ``(D, H)`` columns.
 
-    A row without canal takes the nearest slice that shows the canal in that row (in a scoliotic spine no slice
-    shows the whole canal); rows without canal in any slice are interpolated along the column.
+    A row without canal takes the nearest slice that shows the canal in that row (in a scoliotic spine no
+    slice shows the whole canal); rows without canal in any slice are interpolated along the column.
     """
     canal = label == CANAL
     front = canal.argmax(2).astype(float)
@@ -86,7 +86,7 @@ def separate_bodies(label: np.ndarray) -> np.ndarray:
     return ndimage.binary_opening(bodies, in_plane, iterations=2)
 
 
-def corners_of_mask(mask: np.ndarray, up: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+def corners_of_mask(mask: np.ndarray, up: np.ndarray, spacing: Sequence[float] | np.ndarray) -> np.ndarray:
     """The four corners of a roughly quadrilateral region.
 
     A corner is where ``+-u/U +- v/V`` is greatest over the region, with u (posterior) and v (superior) the
@@ -200,7 +200,9 @@ def _row(item: np.ndarray | BodyLabel) -> float:
     return float(np.argwhere(item.any((0, 2))).mean())
 
 
-def _sacral_body(discs: list[np.ndarray], lowest: BodyLabel, up: np.ndarray, size: np.ndarray) -> BodyLabel | None:
+def _sacral_body(
+    discs: list[np.ndarray], lowest: BodyLabel, up: np.ndarray, size: np.ndarray
+) -> BodyLabel | None:
     """S1 below the lowest disc; None where no disc lies below the lowest body."""
     below = [disc for disc in discs if lowest.slice_centers and _row(disc) > _row(lowest)]
     if not below:
@@ -212,8 +214,10 @@ def _sacral_body(discs: list[np.ndarray], lowest: BodyLabel, up: np.ndarray, siz
     return body
 
 
-def _cut_body(discs: list[np.ndarray], highest: BodyLabel, up: np.ndarray, size: np.ndarray) -> BodyLabel | None:
-    """The cut body above the highest disc where the labels leave it out: lower plate from the disc, rest guessed."""
+def _cut_body(
+    discs: list[np.ndarray], highest: BodyLabel, up: np.ndarray, size: np.ndarray
+) -> BodyLabel | None:
+    """The cut body above the highest disc where it has no label: lower plate from the disc."""
     above = [disc for disc in discs if highest.slice_centers and _row(disc) < _row(highest)]
     if not above:
         return None

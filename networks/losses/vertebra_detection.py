@@ -1,8 +1,8 @@
 """Loss of the vertebra detector: heatmaps, offsets and tissues.
 
-``L = w_h * mean(w (1 + a g) BCE(h, g)) + w_o * sum(m |o - t|) / sum(m) + w_t * CE(s, c)`` with heatmap logits h,
-soft Gaussian targets g, weights w (zero where a label is uncertain), positive emphasis a (one for each heatmap), offsets o with targets
-t on the mask m around centers, tissue logits s and classes c [D-0021].
+``L = w_h * mean(w (1 + a g) BCE(h, g)) + w_o * sum(m |o - t|) / sum(m) + w_t * CE(s, c)`` with heatmap
+logits h, soft Gaussian targets g, weights w (zero where a label is uncertain), positive emphasis a (one for
+each heatmap), offsets o with targets t on the mask m around centers, tissue logits s and classes c [D-0021].
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class VertebraDetectionLoss(nn.Module):
         heatmap_weight: w_h.
         offset_weight: w_o.
         tissue_weight: w_t.
-        positive_emphasis: a for the 7 heatmaps: they are nearly all background, and S1 and cut bodies are rare.
+        positive_emphasis: a for the 7 heatmaps: they are nearly all background, and S1 and cut bodies are
+            rare.
 
     Shape:
         - input ``(B, 19, H, W)``: 7 heatmap logits, 8 offsets, 4 tissue logits;
@@ -32,14 +33,23 @@ class VertebraDetectionLoss(nn.Module):
     """
 
     def __init__(
-        self, heatmap_weight: float, offset_weight: float, tissue_weight: float, positive_emphasis: Sequence[float]
+        self,
+        heatmap_weight: float,
+        offset_weight: float,
+        tissue_weight: float,
+        positive_emphasis: Sequence[float],
     ) -> None:
         super().__init__()
         if len(positive_emphasis) != 7:
-            raise ValueError(f"positive_emphasis must have one value for each of 7 heatmaps, got {len(positive_emphasis)}")
+            raise ValueError(
+                f"positive_emphasis must have one value for each of 7 heatmaps, got {len(positive_emphasis)}"
+            )
         self.heatmap_weight, self.offset_weight = heatmap_weight, offset_weight
         self.tissue_weight = tissue_weight
-        self.register_buffer("emphasis", torch.tensor(list(positive_emphasis)).view(1, 7, 1, 1), persistent=False)
+        self.emphasis: torch.Tensor
+        self.register_buffer(
+            "emphasis", torch.tensor(list(positive_emphasis)).view(1, 7, 1, 1), persistent=False
+        )
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if input.shape[1] != 19 or target.shape[1] != 25:

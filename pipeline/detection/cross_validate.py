@@ -2,8 +2,9 @@
 
     python -m siamed.pipeline.detection.cross_validate --dataset_dir FOLDER --out runs/detector_cv
 
-Each fold is a training by ``monai.bundle run`` in its own folder, so the command resumes where it was stopped and
-each fold is a tracked run. What is written: ``scores.csv`` (a row a scan), ``summary.json`` and ``detections.png``.
+Each fold is a training by ``monai.bundle run`` in its own folder, so the command resumes where it was
+stopped and each fold is a tracked run. What is written: ``scores.csv`` (a row a scan), ``summary.json`` and
+``detections.png``.
 """
 
 from __future__ import annotations
@@ -50,7 +51,16 @@ def train_fold(fold: int, dataset_dir: Path, output_dir: Path, options: Sequence
         subprocess.CalledProcessError: if the training fails.
     """
     config = bundle_path(BUNDLE) / "configs" / "train.yaml"
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), "--dataset_dir", str(dataset_dir)]
+    command = [
+        sys.executable,
+        "-m",
+        "monai.bundle",
+        "run",
+        "--config_file",
+        str(config),
+        "--dataset_dir",
+        str(dataset_dir),
+    ]
     subprocess.run([*command, "--output_dir", str(output_dir), "--fold", str(fold), *options], check=True)
     return output_dir / "latest.pt"
 
@@ -79,7 +89,9 @@ def score_fold(
         image, affine = canonical_image(volume.image)
         label = merge_labels(canonical_image(volume.label)[0])
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        column = detector(MetaTensor(torch.from_numpy(image.astype(np.float32))[None], affine=torch.from_numpy(affine)))
+        column = detector(
+            MetaTensor(torch.from_numpy(image.astype(np.float32))[None], affine=torch.from_numpy(affine))
+        )
         scores.append(score_column(volume.case_id, column, vertebral_bodies(label, spacing), affine))
         if axes is not None:
             draw_column(axes[index], image, column, affine)
@@ -90,18 +102,44 @@ def score_fold(
 def _write_scores(path: Path, scores: Sequence[ScanScore]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["case_id", "labelled", "found", "false", "names_right", "s1_found", "corner_error_mm_median", "notes"])
+        table.writerow(
+            [
+                "case_id",
+                "labelled",
+                "found",
+                "false",
+                "names_right",
+                "s1_found",
+                "corner_error_mm_median",
+                "notes",
+            ]
+        )
         for s in scores:
             error = float(np.median(s.corner_errors_mm)) if s.corner_errors_mm else float("nan")
-            table.writerow([s.case_id, s.labelled, s.found, s.false, s.names_right, s.s1_found, f"{error:.3f}", "; ".join(s.notes)])
+            table.writerow(
+                [
+                    s.case_id,
+                    s.labelled,
+                    s.found,
+                    s.false,
+                    s.names_right,
+                    s.s1_found,
+                    f"{error:.3f}",
+                    "; ".join(s.notes),
+                ]
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset_dir", type=Path, required=True, help="folder with space_half/ and space_native/")
+    parser.add_argument(
+        "--dataset_dir", type=Path, required=True, help="folder with space_half/ and space_native/"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the trainings and the figures")
-    parser.add_argument("--folders", nargs="+", default=["space_half", "space_native"], help="volumes that are scored")
+    parser.add_argument(
+        "--folders", nargs="+", default=["space_half", "space_native"], help="volumes that are scored"
+    )
     parser.add_argument("--device", default="cpu")
     chosen, options = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -15,7 +15,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from siamed.transforms.vertebra_targets import CENTERS, CORNERS, OFFSET_UNIT_PX, OFFSETS, PARTIAL, SACRAL, TISSUES
+from siamed.transforms.vertebra_targets import (
+    CENTERS,
+    CORNERS,
+    OFFSET_UNIT_PX,
+    OFFSETS,
+    PARTIAL,
+    SACRAL,
+    TISSUES,
+)
 
 __all__ = ["DecodeSettings", "SliceBody", "decode_slice", "decode_slices"]
 
@@ -99,15 +107,19 @@ def decode_slice(maps: np.ndarray, settings: DecodeSettings) -> list[SliceBody]:
         weight = best[window] / best[window].sum()
         first = (window[0].start, window[1].start)
         grid = np.indices(weight.shape) + np.reshape(first, (2, 1, 1))
-        offsets = maps[OFFSETS][(slice(None), *window)].reshape(4, 2, *weight.shape) * OFFSET_UNIT_PX
+        offsets = maps[OFFSETS][:, window[0], window[1]].reshape(4, 2, *weight.shape) * OFFSET_UNIT_PX
         corners = ((offsets + grid[None]) * weight).sum((2, 3))
         corners = np.array([_refine(h, c, settings) for h, c in zip(maps[CORNERS], corners, strict=True)])
         if any(np.linalg.norm(b.center - corners.mean(0)) < settings.nms_px for b in bodies):
             continue
-        evidence = centers[:, row, column] / np.clip(1 - centers[:, row, column], 1e-3, None)  # odds tell more apart
+        evidence = centers[:, row, column] / np.clip(
+            1 - centers[:, row, column], 1e-3, None
+        )  # odds tell more apart
         total = float(evidence.sum()) or 1.0
         shares = evidence / total
-        bodies.append(SliceBody(corners, float(best[row, column]), float(shares[SACRAL]), float(shares[PARTIAL])))
+        bodies.append(
+            SliceBody(corners, float(best[row, column]), float(shares[SACRAL]), float(shares[PARTIAL]))
+        )
     return bodies
 
 

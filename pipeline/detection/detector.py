@@ -37,8 +37,8 @@ class VertebraDetector:
         device: where the network runs.
         decode: thresholds of the decoder.
         link: distances of the linker.
-        zooms: enlargements tried on the middle slices; the one that gives the best column is used for all. Headers
-            lie about spacing, and children are small.
+        zooms: enlargements tried on the middle slices; the one that gives the best column is used for all.
+            Headers lie about spacing, and children are small.
         batch_size: slices at a time.
     """
 
@@ -98,12 +98,17 @@ class VertebraDetector:
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         volume, pixel_mm = image.as_subclass(torch.Tensor)[0], (float(spacing[1]), float(spacing[2]))
         zoom = self.choose_zoom(volume, pixel_mm, float(spacing[0]))
-        tracks = link_slices(self.detect_slices(volume, pixel_mm, zoom), pixel_mm, float(spacing[0]), self.link)
+        tracks = link_slices(
+            self.detect_slices(volume, pixel_mm, zoom), pixel_mm, float(spacing[0]), self.link
+        )
         chain, _ = self._choose(tracks, volume.shape, pixel_mm)
         column = self._column(chain, matrix, spacing, image.shape[1:])
         if zoom == 1 or not chain:
             return column
-        note = f"Bodies are best seen at {zoom:g} times their size: the pixel spacing may be wrong, or the patient small or tall."
+        note = (
+            f"Bodies are best seen at {zoom:g} times their size: "
+            "the pixel spacing may be wrong, or the patient small or tall."
+        )
         return Column(column.vertebrae, column.discs, (*column.warnings, note))
 
     def choose_zoom(self, volume: torch.Tensor, pixel_mm: tuple[float, float], slice_mm: float) -> float:
@@ -119,7 +124,9 @@ class VertebraDetector:
         best = int(np.argmax(totals))
         return self.zooms[best] if totals[best] > _ZOOM_GAIN * totals[0] else self.zooms[0]
 
-    def _choose(self, tracks: list[Track], shape: torch.Size, pixel_mm: tuple[float, float]) -> tuple[list[Track], float]:
+    def _choose(
+        self, tracks: list[Track], shape: torch.Size, pixel_mm: tuple[float, float]
+    ) -> tuple[list[Track], float]:
         """The best chain; a body that looks cut although it lies inside the scan is no body."""
         extent = np.asarray(shape[1:]) * pixel_mm
         kept = [t for t in tracks if t.partial <= _PARTIAL_SHARE or not _inside(t.quad, extent, _EDGE_MM)]
@@ -131,11 +138,15 @@ class VertebraDetector:
     ) -> list[list[SliceBody]]:
         """Bodies of each slice of ``(D, H, W)``, corners as (row, column) in the volume's pixels."""
         view_mm = self.view_spacing_mm / zoom
-        size = [max(_MULTIPLE, round(n * mm / view_mm)) for n, mm in zip(volume.shape[1:], pixel_mm, strict=True)]
+        size = [
+            max(_MULTIPLE, round(n * mm / view_mm)) for n, mm in zip(volume.shape[1:], pixel_mm, strict=True)
+        ]
         found: list[list[SliceBody]] = []
         for start in range(0, volume.shape[0], self.batch_size):
             part = volume[start : start + self.batch_size, None].to(self.device, torch.float32)
-            view = functional.interpolate(part, size=size, mode="bilinear", align_corners=False, antialias=True)
+            view = functional.interpolate(
+                part, size=size, mode="bilinear", align_corners=False, antialias=True
+            )
             view = slice_percentile_scale(view, self.percentile)
             pad = [-n % _MULTIPLE for n in size]
             maps = self.network(functional.pad(view, (0, pad[1], 0, pad[0])))[:, :, : size[0], : size[1]]
@@ -146,13 +157,23 @@ class VertebraDetector:
             for bodies in found
         ]
 
-    def _column(self, chain: list[Track], affine: np.ndarray, spacing: np.ndarray, shape: torch.Size) -> Column:
+    def _column(
+        self, chain: list[Track], affine: np.ndarray, spacing: np.ndarray, shape: torch.Size
+    ) -> Column:
         if not chain:
             return Column((), (), ("No vertebra was found in this scan.",))
         missing = [missing_between(a, b, self.link) for a, b in zip(chain[:-1], chain[1:], strict=True)]
         guesses, warnings = name_levels([t.sacral for t in chain], missing)
-        kept = [i for i, g in enumerate(guesses) if g.level is None or not g.level.startswith("S") or g.level == "S1"]
-        chain, guesses, missing = chain[: len(kept)], guesses[: len(kept)], missing[: len(kept) - 1]  # S2 ends the column
+        kept = [
+            i
+            for i, g in enumerate(guesses)
+            if g.level is None or not g.level.startswith("S") or g.level == "S1"
+        ]
+        chain, guesses, missing = (
+            chain[: len(kept)],
+            guesses[: len(kept)],
+            missing[: len(kept) - 1],
+        )  # S2 ends the column
         extent = np.asarray(shape[1:]) * spacing[1:]
         vertebrae = []
         for track, guess in zip(chain, guesses, strict=True):

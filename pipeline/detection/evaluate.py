@@ -1,12 +1,13 @@
 """How good a detection is, against labelled bodies.
 
-Contract: a labelled whole body is *found* if the center of a detected one lies inside its quadrilateral in the
-detection's middle slice, or in the nearest slice in which the label shows it. A detection is *false* if it lies
-in no labelled body, is not within ``S1_RADIUS_MM`` of the labelled S1, and is not an unlabelled body at the edge
-of the labelled column (labels leave out cut bodies): above the highest labelled body. Two detections in one body:
-the second is false. Names are right in a scan if each found body carries the name that counting from the
-labelled sacral plate gives. Corner errors are in-plane distances in mm over all slices in which label and
-detection both show the body; the labels' corners come from :func:`siamed.transforms.vertebral_bodies`.
+Contract: a labelled whole body is *found* if the center of a detected one lies inside its quadrilateral in
+the detection's middle slice, or in the nearest slice in which the label shows it. A detection is *false* if
+it lies in no labelled body, is not within ``S1_RADIUS_MM`` of the labelled S1, and is not an unlabelled
+body at the edge of the labelled column (labels leave out cut bodies): above the highest labelled body. Two
+detections in one body: the second is false. Names are right in a scan if each found body carries the name
+that counting from the labelled sacral plate gives. Corner errors are in-plane distances in mm over all
+slices in which label and detection both show the body; the labels' corners come from
+:func:`siamed.transforms.vertebral_bodies`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,16 @@ def score_column(case_id: str, column: Column, bodies: Sequence[BodyLabel], affi
     taken: set[int] = set()
     for vertebra in column.vertebrae:
         center = _voxels(vertebra.center_mm[None], affine)[0]
-        hit = next((b for b in bodies if b.slice_corners and not b.sacral and _contains(_nearest_quad(b, round(center[0])), center[1:])), None)
+        hit = next(
+            (
+                b
+                for b in bodies
+                if b.slice_corners
+                and not b.sacral
+                and _contains(_nearest_quad(b, round(center[0])), center[1:])
+            ),
+            None,
+        )
         if hit is not None and hit.order not in taken:
             taken.add(hit.order)
             if not hit.partial:
@@ -91,7 +101,9 @@ def score_column(case_id: str, column: Column, bodies: Sequence[BodyLabel], affi
             score.notes.append("unlabelled body above the labels")
         else:
             score.false += 1
-            score.notes.append(f"false body at slice {center[0]:.0f}, row {center[1]:.0f}, column {center[2]:.0f}")
+            score.notes.append(
+                f"false body at slice {center[0]:.0f}, row {center[1]:.0f}, column {center[2]:.0f}"
+            )
     missed = [LEVELS[_S1 + b.order] for b in whole if b.order not in taken]
     if missed:
         score.notes.append("missed " + ", ".join(missed))
@@ -106,7 +118,9 @@ def _is_s1(bodies: Sequence[BodyLabel], center: np.ndarray, spacing: np.ndarray)
     return False
 
 
-def _corner_errors(vertebra: Vertebra, body: BodyLabel, affine: np.ndarray, spacing: np.ndarray) -> list[float]:
+def _corner_errors(
+    vertebra: Vertebra, body: BodyLabel, affine: np.ndarray, spacing: np.ndarray
+) -> list[float]:
     errors: list[float] = []
     for d in set(vertebra.slice_corners_mm) & set(body.slice_corners):
         found = _voxels(vertebra.slice_corners_mm[d], affine)[:, 1:]

@@ -21,7 +21,7 @@ _COLORS = {"whole": "tab:red", "sacral": "tab:cyan", "partial": "gold"}
 
 
 class DetectionFigure:
-    """A callable for ``TrackRun``'s figures: bodies decoded in the first validation slices, target corners as dots.
+    """A callable for ``TrackRun``: bodies decoded in the first validation slices, target corners as dots.
 
     Args:
         count: slices shown.
@@ -63,8 +63,10 @@ def _outline(axis: Any, corners: np.ndarray, color: str, text: str) -> None:
     axis.text(column, row, text, color=color, fontsize=6, ha="center", va="center")
 
 
-def draw_column(axis: Any, image: np.ndarray, column: Column, affine: np.ndarray, index: int | None = None) -> None:
-    """Draw one slice of a canonical volume ``(D, H, W)`` with the column's bodies and names on a matplotlib axis.
+def draw_column(
+    axis: Any, image: np.ndarray, column: Column, affine: np.ndarray, index: int | None = None
+) -> None:
+    """Draw a slice of a canonical volume ``(D, H, W)`` with the column's bodies and names.
 
     Args:
         axis: where to draw.

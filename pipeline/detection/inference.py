@@ -66,7 +66,9 @@ class ColumnInferer(Inferer):
         super().__init__()
         self.hparams = dict(hparams)
 
-    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> list[Column]:
+    def __call__(  # type: ignore[override]
+        self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any
+    ) -> list[Column]:
         detector = VertebraDetector(
             network,
             view_spacing_mm=self.hparams["view_spacing_mm"],

@@ -102,7 +102,8 @@ def link_slices(
         settings: distances.
 
     Returns:
-        Tracks in no particular order. Nearest pairs are joined first; a track never holds two bodies of a slice.
+        Tracks in no particular order. Nearest pairs are joined first; a track never holds two bodies of a
+        slice.
     """
     nodes = [(d, b, b.corners * np.asarray(pixel_mm)) for d, bodies in enumerate(slices) for b in bodies]
     centers = np.array([c.mean(0) for _, _, c in nodes]).reshape(-1, 2)
@@ -117,8 +118,8 @@ def link_slices(
             if gap <= settings.link_mm:
                 pairs.append((gap + 0.5 * (step - 1), i, int(j)))
     group = {i: {i} for i in range(len(nodes))}
-    for _, i, j in sorted(pairs):
-        a, b = group[i], group[j]
+    for _, one, other in sorted(pairs):
+        a, b = group[one], group[other]
         if a is b or {where[k] for k in a} & {where[k] for k in b}:
             continue
         a |= b

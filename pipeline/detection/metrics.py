@@ -1,7 +1,7 @@
 """Metric of the detector's training: how many corner peaks are right.
 
-Contract: a corner heatmap's local maxima above ``min_score`` are its corners; predicted and target corners of the
-same kind are matched one to one, nearest first, within ``radius_px``. The metric is the F1 score
+Contract: a corner heatmap's local maxima above ``min_score`` are its corners; predicted and target corners
+of the same kind are matched one to one, nearest first, within ``radius_px``. The metric is the F1 score
 ``2 TP / (2 TP + FP + FN)`` pooled over all images, 1 being best.
 """
 
@@ -75,4 +75,6 @@ class CornerF1Metric(IgniteMetricHandler):
     """
 
     def __init__(self, radius_px: float) -> None:
-        super().__init__(metric_fn=CornerF1(radius_px), output_transform=from_engine(["pred", "label"]), save_details=False)
+        super().__init__(
+            metric_fn=CornerF1(radius_px), output_transform=from_engine(["pred", "label"]), save_details=False
+        )

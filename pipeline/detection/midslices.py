@@ -2,10 +2,11 @@
 
     python -m siamed.pipeline.detection.midslices --dataset_dir FOLDER --out runs/midslices
 
-Contract: SPIDER's table gives each scan's number of discs, its gradings say how many of them were graded, counted
-from the sacrum. A slice *agrees* if S1 is found and the number of discs found above it, up to the graded ones, is
-the number of discs that the table gives, up to the graded ones. It *agrees exactly* if the whole count is equal.
-What is written: ``midslices.csv``, ``summary.json``, ``disagree.png`` with every slice that does not agree.
+Contract: SPIDER's table gives each scan's number of discs, its gradings say how many of them were graded,
+counted from the sacrum. A slice *agrees* if S1 is found and the number of discs found above it, up to the
+graded ones, is the number of discs that the table gives, up to the graded ones. It *agrees exactly* if the
+whole count is equal. What is written: ``midslices.csv``, ``summary.json``, ``disagree.png`` with every
+slice that does not agree.
 """
 
 from __future__ import annotations
@@ -55,9 +56,13 @@ def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
             yield {**asdict(scan), "discs": discs, "graded": min(discs, graded[scan.subject_id] or discs)}
 
 
-def _detect(detector: VertebraDetector, row: dict[str, Any], dataset_dir: Path) -> tuple[np.ndarray, np.ndarray, Column]:
+def _detect(
+    detector: VertebraDetector, row: dict[str, Any], dataset_dir: Path
+) -> tuple[np.ndarray, np.ndarray, Column]:
     image, affine = canonical_image(dataset_dir / row["image"])
-    column = detector(MetaTensor(torch.from_numpy(image.astype(np.float32))[None], affine=torch.from_numpy(affine)))
+    column = detector(
+        MetaTensor(torch.from_numpy(image.astype(np.float32))[None], affine=torch.from_numpy(affine))
+    )
     return image, affine, column
 
 
@@ -76,7 +81,12 @@ def _figure(failures: Sequence[tuple[dict[str, Any], np.ndarray, np.ndarray, Col
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset_dir", type=Path, required=True, help="folder with midslice/, scans.csv, radiological_gradings.csv")
+    parser.add_argument(
+        "--dataset_dir",
+        type=Path,
+        required=True,
+        help="folder with midslice/, scans.csv, radiological_gradings.csv",
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bundle", default="spine_mr_vertebra_detection")
     parser.add_argument("--device", default="cpu")
@@ -85,10 +95,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     detector = VertebraDetector.from_bundle(chosen.bundle, chosen.device)
     results, failures = [], []
-    for row in tqdm(list(_rows(spider_manifest(chosen.dataset_dir))), desc="mid-slices", mininterval=5.0, disable=not sys.stderr.isatty()):
+    for row in tqdm(
+        list(_rows(spider_manifest(chosen.dataset_dir))),
+        desc="mid-slices",
+        mininterval=5.0,
+        disable=not sys.stderr.isatty(),
+    ):
         image, affine, column = _detect(detector, row, chosen.dataset_dir)
         found = count_discs(column, row["graded"])
-        row |= {"found": "no S1" if found is None else found, "all_found": len(column.discs), "agrees": found == row["graded"]}
+        row |= {
+            "found": "no S1" if found is None else found,
+            "all_found": len(column.discs),
+            "agrees": found == row["graded"],
+        }
         row["agrees_exactly"] = found is not None and len(column.discs) == row["discs"]
         results.append(row)
         if not row["agrees"]:

@@ -2,9 +2,10 @@
 
 The detector tells S1 from other bodies; nothing else in a lumbar field of view names a level for certain. So
 the name of a body is its count from S1, and its probability is that of the S1 it is counted from, over all
-hypotheses "body k is S1" and "S1 is below the view" [D-0024]. Without a sacrum all offsets are equally likely:
-then no name is given. Five lumbar vertebrae are assumed, the convention where only the lumbar spine is seen; a sixth (L6) or
-a thirteenth thoracic one (T13) cannot be told from counting, and a body that looks half sacral is flagged.
+hypotheses "body k is S1" and "S1 is below the view" [D-0024]. Without a sacrum all offsets are equally
+likely: then no name is given. Five lumbar vertebrae are assumed, the convention where only the lumbar spine
+is seen; a sixth (L6) or a thirteenth thoracic one (T13) cannot be told from counting, and a body that looks
+half sacral is flagged.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ LEVELS = (
 
 _S1 = LEVELS.index("S1")
 _FLOOR = 0.02  # a map can be wrong with any confidence
-_ODDS_SCALE, _ODDS_POWER = 3.0, 2.0  # S1 itself has a share of 0.5-0.8, L5 below 0.2: this puts even odds at 0.25
+_ODDS_SCALE, _ODDS_POWER = (
+    3.0,
+    2.0,
+)  # S1 itself has a share of 0.5-0.8, L5 below 0.2: this puts even odds at 0.25
 _NO_SACRUM_PRIOR = 0.1  # of hypotheses "the sacrum is not in view" together, before looking
 _OFFSETS = 8  # without a sacrum the lowest body may be any of L5 ... T10
 _GAP_PROBABILITY = 0.8  # that a gap holds as many bodies as it has room for
@@ -61,12 +65,16 @@ def name_levels(sacral: Sequence[float], missing: Sequence[int]) -> tuple[list[L
         return [], []
     if len(missing) != count - 1:
         raise ValueError(f"missing must have one entry less than sacral ({count}), got {len(missing)}")
-    below = np.concatenate([np.cumsum(np.asarray(missing, int)[::-1] + 1)[::-1], [0]])  # steps above the lowest
+    below = np.concatenate(
+        [np.cumsum(np.asarray(missing, int)[::-1] + 1)[::-1], [0]]
+    )  # steps above the lowest
     evidence = _evidence(sacral)
     weights: dict[int, float] = {}  # index in LEVELS of the lowest body -> weight
     for k in range(count):
         likelihood = float(np.prod([e if i == k else 1 - e for i, e in enumerate(evidence) if i <= k]))
-        likelihood *= float(np.prod(_FLOOR + (1 - _FLOOR) * evidence[k + 1 :]))  # S2 and below look sacral too
+        likelihood *= float(
+            np.prod(_FLOOR + (1 - _FLOOR) * evidence[k + 1 :])
+        )  # S2 and below look sacral too
         lowest = _S1 - int(below[k])
         if lowest >= 0:
             weights[lowest] = weights.get(lowest, 0.0) + (1 - _NO_SACRUM_PRIOR) * likelihood
@@ -107,12 +115,15 @@ def _guesses(
         )
     elif half:
         names = ", ".join(guesses[i].level or "?" for i in half)
-        warnings.append(f"{names} looks partly sacral: a transitional vertebra would shift every name by one level.")
+        warnings.append(
+            f"{names} looks partly sacral: a transitional vertebra would shift every name by one level."
+        )
     for i, number in enumerate(missing):
         if number:
+            upper, lower = (guesses[k].level or f"body {k + 1}" for k in (i, i + 1))
             warnings.append(
-                f"About {number} vertebra(e) not found between {guesses[i].level or 'body ' + str(i + 1)} and "
-                f"{guesses[i + 1].level or 'body ' + str(i + 2)}: no disc is cut there and the names above it are less certain."
+                f"About {number} vertebra(e) not found between {upper} and {lower}: "
+                "no disc is cut there and the names above it are less certain."
             )
     return guesses, warnings
 

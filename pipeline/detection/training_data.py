@@ -32,15 +32,19 @@ def canonical_image(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """A volume (NIfTI, MetaImage, NRRD) in orientation LIP ``(D, H, W)`` and its voxel -> mm RAS+ affine."""
     if str(path).endswith(ITK_ENDINGS):
         volume = read_itk(Path(path))
-        image = nib.Nifti1Image(np.asarray(volume.array), np.asarray(volume.affine), dtype=np.asarray(volume.array).dtype)
+        image = nib.Nifti1Image(
+            np.asarray(volume.array), np.asarray(volume.affine), dtype=np.asarray(volume.array).dtype
+        )
     else:
-        image = nib.load(str(path))
+        image = nib.Nifti1Image.from_filename(str(path))
     wanted = nib.orientations.axcodes2ornt("LIP")
     image = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), wanted))
     return np.asarray(image.dataobj), np.asarray(image.affine, float)
 
 
-def labelled_volumes(dataset_dir: str | Path, folders: Sequence[str], subjects: Iterable[str]) -> list[ScanRow]:
+def labelled_volumes(
+    dataset_dir: str | Path, folders: Sequence[str], subjects: Iterable[str]
+) -> list[ScanRow]:
     """Scans with masks of some subjects.
 
     Args:
@@ -62,7 +66,9 @@ def labelled_volumes(dataset_dir: str | Path, folders: Sequence[str], subjects: 
         if row.label and row.subject_id in wanted and row.image.split("/")[0] in (*folders, "images")
     ]
     if not rows:
-        raise ValueError(f"dataset_dir must hold scans with masks of the subjects of the split, {root.name!r} holds none")
+        raise ValueError(
+            f"dataset_dir must hold scans with masks of the subjects of the split, {root.name!r} holds none"
+        )
     return rows
 
 
@@ -137,7 +143,7 @@ def fold_slices(
 
 
 class RepeatedSlices(Dataset):
-    """Each epoch sees a fixed number of slices, whatever the number of scans: an epoch is then a unit of work.
+    """Each epoch sees a fixed number of slices, whatever the number of scans: a unit of work.
 
     Args:
         items: of :func:`slice_items`.

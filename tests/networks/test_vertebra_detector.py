@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from reference.vertebra_detection_loss import vertebra_detection_loss
 from siamed.networks.losses.vertebra_detection import VertebraDetectionLoss
 from siamed.networks.vertebra_detector import VertebraDetectorNet
@@ -44,7 +45,9 @@ def test_the_loss_is_its_equation() -> None:
     output = generator.normal(size=(2, 19, 4, 3)).astype(np.float32)
     target = packed(generator)
     loss = VertebraDetectionLoss(1.0, 0.3, 0.5, EMPHASIS)(torch.from_numpy(output), torch.from_numpy(target))
-    assert float(loss) == pytest.approx(vertebra_detection_loss(output, target, (1.0, 0.3, 0.5), EMPHASIS), rel=1e-5)
+    assert float(loss) == pytest.approx(
+        vertebra_detection_loss(output, target, (1.0, 0.3, 0.5), EMPHASIS), rel=1e-5
+    )
 
 
 def test_without_any_body_the_loss_is_finite() -> None:

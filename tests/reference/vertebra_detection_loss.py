@@ -28,4 +28,6 @@ def vertebra_detection_loss(
                 scores = o[15:] - o[15:].max()
                 tissue -= scores[int(t[24])] - np.log(np.exp(scores).sum())
     pixels = batch * height * width
-    return weights[0] * heat / (7 * pixels) + weights[1] * offset / max(mask, 1.0) + weights[2] * tissue / pixels
+    return (
+        weights[0] * heat / (7 * pixels) + weights[1] * offset / max(mask, 1.0) + weights[2] * tissue / pixels
+    )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from siamed.transforms.rand_tissue_contrast import CURVE_AT, ContrastParameters, RandTissueContrastd, apply_contrast
+
+from siamed.transforms.rand_tissue_contrast import (
+    CURVE_AT,
+    ContrastParameters,
+    RandTissueContrastd,
+    apply_contrast,
+)
 from siamed.transforms.scale_percentile import slice_percentile_scale
 
 NAN = float("nan")
@@ -50,7 +56,9 @@ def test_a_moved_tissue_gets_its_level_and_others_stay() -> None:
 
 def test_equal_intensities_stay_equal_under_the_curve() -> None:
     image = np.full((20, 20), 0.33, np.float32)
-    out = apply_contrast(image, np.zeros((20, 20), int), nothing(curve=(0.0, 0.9, 0.2, 0.7, 0.1, 0.5, 0.3, 0.6)))
+    out = apply_contrast(
+        image, np.zeros((20, 20), int), nothing(curve=(0.0, 0.9, 0.2, 0.7, 0.1, 0.5, 0.3, 0.6))
+    )
     assert np.ptp(out) < 1e-6
     np.testing.assert_allclose(out[0, 0], 0.7 - 0.6 * (0.33 - 0.26) / 0.14, rtol=1e-5)
 

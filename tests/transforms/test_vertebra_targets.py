@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from siamed.transforms.vertebra_targets import OFFSET_UNIT_PX, PARTIAL, SACRAL, WHOLE, VertebraTargetsd, draw_targets
+
+from siamed.transforms.vertebra_targets import (
+    OFFSET_UNIT_PX,
+    PARTIAL,
+    SACRAL,
+    WHOLE,
+    VertebraTargetsd,
+    draw_targets,
+)
 
 QUAD = np.array([[20, 20], [20, 50], [44, 50], [44, 20]], float)
 
@@ -58,7 +66,13 @@ def test_where_a_label_is_uncertain_nothing_is_learned() -> None:
 
 
 def test_the_packed_label_has_the_layout_the_loss_reads() -> None:
-    data = {"image": torch.zeros(1, 80, 80), "label": torch.full((1, 80, 80), 2.0), "corners": QUAD[None], "seen_corners": QUAD[None], "kinds": np.array([0])}
+    data = {
+        "image": torch.zeros(1, 80, 80),
+        "label": torch.full((1, 80, 80), 2.0),
+        "corners": QUAD[None],
+        "seen_corners": QUAD[None],
+        "kinds": np.array([0]),
+    }
     label = VertebraTargetsd(3.0, 2.0)(data)["label"]
     assert label.shape == (25, 80, 80)
     assert (label[24] == 2).all()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from siamed.transforms.vertebra_view import RandVertebraViewd, VertebraView, ViewParameters, view_affine
 
 
 def blob(shape: tuple[int, int], center: tuple[float, float]) -> torch.Tensor:
     rows, columns = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
-    return torch.from_numpy(np.exp(-((rows - center[0]) ** 2 + (columns - center[1]) ** 2) / 18).astype(np.float32))[None]
+    return torch.from_numpy(
+        np.exp(-((rows - center[0]) ** 2 + (columns - center[1]) ** 2) / 18).astype(np.float32)
+    )[None]
 
 
 def center_of(image: torch.Tensor) -> np.ndarray:
@@ -42,8 +45,15 @@ def test_the_view_at_the_source_spacing_is_the_source() -> None:
 
 
 def item() -> dict:
-    corners = np.array([[[20, 30], [20, 60], [45, 60], [45, 30]], [[-10, 30], [-10, 60], [12, 60], [12, 30]]], float)
-    return {"image": torch.rand(1, 100, 90), "label": torch.zeros(1, 100, 90), "corners": corners, "spacing_mm": (1.0, 1.0)}
+    corners = np.array(
+        [[[20, 30], [20, 60], [45, 60], [45, 30]], [[-10, 30], [-10, 60], [12, 60], [12, 30]]], float
+    )
+    return {
+        "image": torch.rand(1, 100, 90),
+        "label": torch.zeros(1, 100, 90),
+        "corners": corners,
+        "spacing_mm": (1.0, 1.0),
+    }
 
 
 def transform(**changes: float | bool) -> RandVertebraViewd:

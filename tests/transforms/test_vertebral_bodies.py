@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from siamed.transforms.vertebral_bodies import corners_of_mask, separate_bodies, vertebral_bodies
 
 SPACING = (3.0, 1.0, 1.0)
 
 
 def column(slices: int = 5) -> np.ndarray:
-    """Three bodies of 30 x 26 px with discs of 8 px between and below them, a canal behind, arches behind that."""
+    """Three bodies of 30 x 26 px, discs of 8 px between and below, a canal behind, then arches."""
     label = np.zeros((slices, 160, 120), np.int16)
     for k in range(3):
         top = 20 + 34 * k
@@ -77,7 +78,9 @@ def test_corners_follow_the_direction_of_the_column(angle: float) -> None:
     back = np.array([np.sin(turn), np.cos(turn)])
     grid = np.stack(np.meshgrid(np.arange(100.0), np.arange(100.0), indexing="ij"), -1) - 50
     mask = (np.abs(grid @ up) <= 12) & (np.abs(grid @ back) <= 18)
-    expected = np.array([12 * up - 18 * back, 12 * up + 18 * back, -12 * up + 18 * back, -12 * up - 18 * back]) + 50
+    expected = (
+        np.array([12 * up - 18 * back, 12 * up + 18 * back, -12 * up + 18 * back, -12 * up - 18 * back]) + 50
+    )
     np.testing.assert_allclose(corners_of_mask(mask, up, (1.0, 1.0)), expected, atol=1.5)
 
 

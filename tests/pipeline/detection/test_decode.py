@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from siamed.pipeline.detection.decode import DecodeSettings, decode_slices
+from toy.detection_oracle import SACRAL, WHOLE, column_corners, maps_of
 
-from .oracle import SACRAL, WHOLE, column_corners, maps_of
+from siamed.pipeline.detection.decode import DecodeSettings, decode_slices
 
 SIZE = (224, 160)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from siamed.pipeline.detection.detector import VertebraDetector
+from toy.detection_oracle import SACRAL, WHOLE, Oracle, column_corners
 
-from .oracle import SACRAL, WHOLE, Oracle, column_corners
+from siamed.pipeline.detection.detector import VertebraDetector
 
 SIZE = (224, 160)
 
@@ -18,14 +18,20 @@ def lip_affine(slice_mm: float = 4.0, pixel_mm: float = 1.0, oblique_deg: float 
     turn = np.deg2rad(oblique_deg)
     left, posterior = np.array([-np.cos(turn), np.sin(turn), 0]), np.array([-np.sin(turn), -np.cos(turn), 0])
     affine = np.eye(4)
-    affine[:3, :3] = np.column_stack([slice_mm * left, pixel_mm * np.array([0, 0, -1.0]), pixel_mm * posterior])
+    affine[:3, :3] = np.column_stack(
+        [slice_mm * left, pixel_mm * np.array([0, 0, -1.0]), pixel_mm * posterior]
+    )
     affine[:3, 3] = [20.0, 90.0, 100.0]
     return affine
 
 
-def detect(slices: list[tuple[np.ndarray, list[int]]], affine: np.ndarray | None = None, size: tuple[int, int] = SIZE):
+def detect(
+    slices: list[tuple[np.ndarray, list[int]]], affine: np.ndarray | None = None, size: tuple[int, int] = SIZE
+):
     detector = VertebraDetector(Oracle(slices), view_spacing_mm=1.0, percentile=99.0, zooms=(1.0,))
-    image = MetaTensor(torch.rand(1, len(slices), *size), affine=torch.from_numpy(lip_affine() if affine is None else affine))
+    image = MetaTensor(
+        torch.rand(1, len(slices), *size), affine=torch.from_numpy(lip_affine() if affine is None else affine)
+    )
     return detector(image)
 
 
@@ -40,7 +46,9 @@ def test_corners_are_where_the_affine_puts_them(oblique_deg: float) -> None:
     assert [v.level for v in column.vertebrae] == ["L2", "L3", "L4", "L5", "S1"]
     quad = column_corners()[0]
     voxels = np.column_stack([np.full(4, 2.0), quad])
-    np.testing.assert_allclose(column.vertebrae[0].corners_mm, voxels @ affine[:3, :3].T + affine[:3, 3], atol=0.3)
+    np.testing.assert_allclose(
+        column.vertebrae[0].corners_mm, voxels @ affine[:3, :3].T + affine[:3, 3], atol=0.3
+    )
 
 
 def test_left_is_left() -> None:

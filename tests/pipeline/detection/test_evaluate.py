@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from toy.detection_oracle import column_corners
+
 from siamed.pipeline.detection.evaluate import score_column, summarize
 from siamed.pipeline.detection.vertebra import Column, Vertebra
 from siamed.transforms.vertebral_bodies import BodyLabel
-
-from .oracle import column_corners
 
 AFFINE = np.diag([4.0, 1.0, 1.0, 1.0])
 
@@ -17,7 +17,11 @@ def labels(count: int = 4) -> list[BodyLabel]:
     """S1 and ``count - 1`` bodies above it, in slices 0-2."""
     bodies = []
     for order, quad in enumerate(column_corners(count)[::-1]):
-        bodies.append(BodyLabel(order, {d: quad for d in range(3)}, {d: quad.mean(0) for d in range(3)}, sacral=order == 0))
+        bodies.append(
+            BodyLabel(
+                order, dict.fromkeys(range(3), quad), {d: quad.mean(0) for d in range(3)}, sacral=order == 0
+            )
+        )
     return bodies
 
 
@@ -27,12 +31,20 @@ def vertebra(quad: np.ndarray, level: str | None) -> Vertebra:
 
 
 def column(names: list[str | None], shift: float = 0.0) -> Column:
-    return Column(tuple(vertebra(q + shift, n) for q, n in zip(column_corners(len(names)), names, strict=True)))
+    return Column(
+        tuple(vertebra(q + shift, n) for q, n in zip(column_corners(len(names)), names, strict=True))
+    )
 
 
 def test_a_perfect_detection() -> None:
     score = score_column("a", column(["L3", "L4", "L5", "S1"]), labels(), AFFINE)
-    assert (score.labelled, score.found, score.false, score.names_right, score.s1_found) == (3, 3, 0, True, True)
+    assert (score.labelled, score.found, score.false, score.names_right, score.s1_found) == (
+        3,
+        3,
+        0,
+        True,
+        True,
+    )
     assert max(score.corner_errors_mm) == 0
 
 
@@ -59,7 +71,9 @@ def test_a_missed_body_is_not_found_and_an_extra_one_is_false() -> None:
 def test_a_body_above_the_labels_is_not_held_against_the_detector() -> None:
     score = score_column("a", column(["L2", "L3", "L4", "L5", "S1"], shift=-36.0 * 0), labels(4), AFFINE)
     assert score.false == 1  # the fifth body of the detection lies below the labelled S1, far from it
-    above = Column((vertebra(column_corners(1, top=-10.0)[0], "L2"), *column(["L3", "L4", "L5", "S1"]).vertebrae))
+    above = Column(
+        (vertebra(column_corners(1, top=-10.0)[0], "L2"), *column(["L3", "L4", "L5", "S1"]).vertebrae)
+    )
     assert score_column("a", above, labels(), AFFINE).false == 0
 
 

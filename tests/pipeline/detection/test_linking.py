@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from siamed.pipeline.detection.decode import SliceBody
-from siamed.pipeline.detection.linking import LinkSettings, choose_column, link_slices, missing_between, plate_gap_mm
+from toy.detection_oracle import column_corners
 
-from .oracle import column_corners
+from siamed.pipeline.detection.decode import SliceBody
+from siamed.pipeline.detection.linking import (
+    LinkSettings,
+    choose_column,
+    link_slices,
+    missing_between,
+    plate_gap_mm,
+)
 
 SETTINGS = LinkSettings()
 

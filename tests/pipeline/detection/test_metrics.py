@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from siamed.pipeline.detection.metrics import CornerF1
+from toy.detection_oracle import WHOLE, column_corners, maps_of
 
-from .oracle import WHOLE, column_corners, maps_of
+from siamed.pipeline.detection.metrics import CornerF1
 
 SIZE = (224, 160)
 
@@ -18,7 +18,13 @@ def target(count: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("found", "shift", "expected"),
-    [(4, 0.0, 1.0), (4, 1.0, 1.0), (4, 6.0, 0.0), (2, 0.0, 2 * 8 / (2 * 8 + 8)), (5, 0.0, 2 * 16 / (2 * 16 + 4))],
+    [
+        (4, 0.0, 1.0),
+        (4, 1.0, 1.0),
+        (4, 6.0, 0.0),
+        (2, 0.0, 2 * 8 / (2 * 8 + 8)),
+        (5, 0.0, 2 * 16 / (2 * 16 + 4)),
+    ],
 )
 def test_pooled_f1(found: int, shift: float, expected: float) -> None:
     metric = CornerF1(radius_px=2.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from siamed.pipeline.detection.naming import disc_level, name_levels
 
 

@@ -1,11 +1,12 @@
-"""A network that knows the answer: maps drawn from corners, so that all behind the network can be tested alone."""
+"""A network that knows the answer: all behind the network can be tested alone."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from siamed.transforms.vertebra_targets import draw_targets
 from torch import nn
+
+from siamed.transforms.vertebra_targets import draw_targets
 
 SACRAL, WHOLE = 1, 0
 

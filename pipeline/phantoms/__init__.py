@@ -1,9 +1,9 @@
-"""Phantom spines: made by code, with every corner, name, grade and side known; for demos and tests, never for a claim.
+"""Phantom spines: made by code, every corner, name, grade and side known; for demos and tests, not for claims.
 
 >>> from siamed.pipeline.phantoms import lumbar_phantom, write_study
 
-Axes and units: images in orientation LIP (slices to the patient's left, rows inferior, columns posterior), points
-in RAS+ mm. Importing this package imports neither torch nor pydicom.
+Axes and units: images in orientation LIP (slices to the left, rows inferior, columns posterior), points in
+RAS+ mm. Importing this package imports neither torch nor pydicom.
 """
 
 from .lumbar import LumbarPhantom, lumbar_phantom

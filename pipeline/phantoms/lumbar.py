@@ -1,12 +1,13 @@
 """A parametric sagittal lumbar spine in T2 and T1, with every corner, disc grade and side known.
 
-The column is a chain of tilted bodies built upwards from the plate of S1: lordosis comes from the tilts, so names,
-corners and discs follow from the parameters. Grades show as Pfirrmann described them: the nucleus loses its brightness
-from grade 1 to 5 and the disc its height [pfirrmann2001, Table 1]. One oil capsule lies on the patient's left back, so
-that a mirrored image cannot pass for a right one. Sizes are drawn from adult ranges; no measured scan is in it.
+The column is a chain of tilted bodies built upwards from the plate of S1: lordosis comes from the tilts, so
+names, corners and discs follow from the parameters. Grades show as Pfirrmann described them: the nucleus loses
+its brightness from grade 1 to 5 and the disc its height [pfirrmann2001, Table 1]. One oil capsule lies on the
+patient's left back, so that a mirrored image cannot pass for a right one. Sizes are drawn from adult ranges; no
+measured scan is in it.
 
-Conventions: images ``(D, H, W)`` in orientation LIP, points in RAS+ mm, the middle sagittal plane at x = 0. Label ids
-as in SPIDER: 1 vertebra with its posterior elements, 2 disc, 3 spinal canal; the sacrum is not labelled
+Conventions: images ``(D, H, W)`` in orientation LIP, points in RAS+ mm, the middle sagittal plane at x = 0. Label
+ids as in SPIDER: 1 vertebra with its posterior elements, 2 disc, 3 spinal canal; the sacrum is not labelled
 [vandergraaf2024spider, Methods].
 """
 
@@ -24,7 +25,7 @@ from .drawing import Canvas, Window, ellipse_distance, quad_distance
 __all__ = ["LEVELS", "LumbarPhantom", "lumbar_phantom"]
 
 LEVELS = ("T11", "T12", "L1", "L2", "L3", "L4", "L5", "S1", "S2", "S3")
-"""Levels of the default phantom, superior first; the uppermost are cut by the edge of the usual field of view."""
+"""Levels of the default phantom, superior first; the uppermost are cut by the edge of the field of view."""
 
 _TISSUES = {  # brightness on a 12-bit scanner's scale
     "T2": dict(
@@ -59,7 +60,7 @@ _NUCLEUS = {  # by Pfirrmann grade; on T1 the nucleus hardly differs from the an
 _HEIGHT = {1: 1.0, 2: 1.0, 3: 0.9, 4: 0.75, 5: 0.5}  # of the disc, by grade
 _BODY_HALF_MM, _CANAL_HALF_MM = 22.0, 9.0  # to the side of the middle plane
 _CANAL_MM = 17.0  # from front to back
-_CORTEX_MM = 1.1
+_CORTEX_MM = 0.8
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class LumbarPhantom:
         image: ``(D, H, W)`` float32, LIP.
         affine: 4x4, voxel -> RAS+ mm.
         label: ``(D, H, W)`` uint8, LIP; 1 vertebra, 2 disc, 3 canal.
-        corners_mm: level -> ``(4, 3)`` mm, AS, PS, PI, AI in the middle plane; levels beyond the field of view too.
+        corners_mm: level -> ``(4, 3)`` mm, AS, PS, PI, AI in the middle plane; those out of view too.
         grades: disc ("L4-L5") -> Pfirrmann grade 1-5.
         fiducial_mm: ``(3,)`` middle of the oil capsule on the patient's left back.
         contrast: "T2" or "T1".
@@ -222,8 +223,8 @@ def _anatomy(
     rng: np.random.Generator, extent: np.ndarray, levels: Sequence[str], grades: Mapping[str, int]
 ) -> tuple[list[_Body], list[_Gap]]:
     """Bodies, superior first, and the discs between them (none below S1: its disc is a remnant)."""
-    slope = np.deg2rad(rng.uniform(30, 38))
-    width, height = rng.uniform(33.5, 36), rng.uniform(26, 28)
+    slope = np.deg2rad(rng.uniform(37, 43))
+    width, height = rng.uniform(33, 35), rng.uniform(26, 28)
     plate = extent * (rng.uniform(0.72, 0.75), rng.uniform(0.48, 0.53))
     first = list(levels).index("S1")
     bodies: list[_Body] = []
@@ -233,14 +234,14 @@ def _anatomy(
         down, _ = _axes(tilt)
         bodies.append(_Body(level, top + down * tall / 2, tilt, tall, upper, lower))
         top, upper = top + down * (tall + 2.5), lower
-        tilt += np.deg2rad(7)
+        tilt += np.deg2rad(11)
     names = [f"{a}-{b}" for a, b in zip(levels[:first], levels[1 : first + 1], strict=True)]
     unknown = set(grades) - set(names)
     if unknown or any(g not in _HEIGHT for g in grades.values()):
         raise ValueError(f"grades must be 1 to 5 for discs out of {names}, got {dict(grades)}")
     bottom, tilt = plate, slope
     gaps = []
-    steps = [13, 10, 9, 8, 6, 3, 0]  # degrees of lordosis in each disc space, from L5-S1 up
+    steps = [17, 11, 9, 8, 6, 3, 0]  # degrees of lordosis in each disc space, from L5-S1 up
     for k, level in enumerate(levels[:first][::-1]):
         drawn = int(
             rng.choice(
@@ -352,7 +353,7 @@ class _Scene:
         for body in self.bodies:
             window = self._window(body.center, body.tilt, 0.75 * max(body.height, body.width) + 4)
             sacral = body.level.startswith("S")
-            waist, dish = (0.4, 0.2) if sacral else (0.7, 0.6)
+            waist, dish = (0.2, 0.0) if sacral else (0.3, 0.2)
             d = quad_distance(window, body.height, body.width, body.lower_width, waist, dish)
             self.body_shapes.append((body, window.box, d))
         self.disc_shapes = []
@@ -369,6 +370,14 @@ class _Scene:
             shifted = self._window(center + _axes(tilt)[1] * 1.0, tilt, 0.75 * width)
             core = ellipse_distance(shifted, tall / 2 + 0.3, width * 0.36)
             self.disc_shapes.append((gap, window.box, whole, shifted.box, core))
+        # Below S1 the sacrum is fused: marrow bridges the gaps, whose discs are remnants.
+        self.bridges = []
+        sacrum = [b for b in self.bodies if b.level.startswith("S")]
+        for above, below in zip(sacrum[:-1], sacrum[1:], strict=True):
+            center = (above.corners()[2:].mean(0) + below.corners()[:2].mean(0)) / 2
+            window = self._window(center, (above.tilt + below.tilt) / 2, 20)
+            bridge = np.maximum(np.abs(window.along) - 4, np.abs(window.across) - 0.45 * below.width)
+            self.bridges.append((window.box, bridge))
         self.process_shapes = []
         self.facet_shapes = []
         for body in self.bodies:
@@ -425,10 +434,15 @@ class _Scene:
             canvas.paint(box, whole + 0.01 * aside**1.5, t["annulus"] * self.layers[box], spine, 2)
             value = self.nucleus[gap.grade] * self.grain[core_box]
             canvas.paint(core_box, core + 0.03 * aside**1.5, value, inside(15))
+        for box, bridge in self.bridges:
+            canvas.paint(box, bridge, t["marrow"] * self.grain[box], spine)
         for body, box, d in self.body_shapes:
             d = d + 0.006 * aside**1.7
-            canvas.paint(box, d - _CORTEX_MM, t["cortex"], spine)
-            canvas.paint(box, d, t["marrow"] * self.grain[box], spine, 0 if body.level.startswith("S") else 1)
+            sacral = body.level.startswith("S")
+            fused = sacral and body.level != "S1"
+            rim, edge = (0.4, 0.6 * t["marrow"]) if fused else (_CORTEX_MM, t["cortex"])
+            canvas.paint(box, d - rim, edge, spine)
+            canvas.paint(box, d, t["marrow"] * self.grain[box], spine, 0 if sacral else 1)
         self._canal(canvas, inside, aside, grain)
         self._posterior(canvas, inside, aside)
         self._capsule(canvas, x)

@@ -1,4 +1,4 @@
-"""Phantoms on disk: a DICOM study as a scanner sends it, and a small labelled subset in SPIDER's folder format."""
+"""Phantoms on disk: a DICOM study as a scanner sends it, and a small labelled subset in SPIDER's format."""
 
 from __future__ import annotations
 

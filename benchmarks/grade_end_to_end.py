@@ -1,0 +1,101 @@
+"""Time and memory of one ``siamed grade`` as a user runs it: a whole process on a DICOM study of 15 x 512 x 512.
+
+Claim: a scan is graded in seconds on a desktop's processor, start of Python, imports and report included. The study
+is a phantom's; nothing is said about how right the grades are. The child runs once a repeat, and once more under
+``-X importtime`` for the share of imports (that run is slower and is not among the seconds).
+
+Run: ``SIAMED_ID_KEY=... python benchmarks/grade_end_to_end.py --out grade_end_to_end.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+logger = logging.getLogger("grade_end_to_end")
+
+_IMPORT = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| (\s*)(\S+)")
+
+
+def child(command: list[str]) -> tuple[float, str]:
+    """Wall seconds and standard error of a process that must end well."""
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise RuntimeError(f"{command[3:]} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return seconds, done.stderr
+
+
+def import_seconds(stderr: str, count: int = 10) -> dict[str, float]:
+    """Seconds of the slowest packages by their own modules' time (not cumulative), and of all."""
+    total: dict[str, float] = {}
+    for own, _, _, name in _IMPORT.findall(stderr):
+        package = name.split(".")[0]
+        total[package] = total.get(package, 0.0) + int(own) / 1e6
+    slowest = sorted(total.items(), key=lambda item: -item[1])[:count]
+    return {"all": round(sum(total.values()), 3)} | {name: round(value, 3) for name, value in slowest}
+
+
+def main() -> None:
+    """Write a study, grade it, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("grade_end_to_end.json"))
+    parser.add_argument("--command", choices=["grade", "detect"], default="grade")
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with tempfile.TemporaryDirectory() as temporary:
+        study = Path(temporary) / "study"
+        # The parent stays small: memory is asked of the children alone, and the writer is a child of its own.
+        writer = "import sys; from siamed.pipeline.phantoms import write_study as write; write(sys.argv[1])"
+        writing, _ = child([sys.executable, "-c", writer, str(study)])
+        peak_writing = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+        def command(number: int, *options: str) -> list[str]:
+            out = str(Path(temporary) / f"report{number}")
+            run = "from siamed.pipeline.cli import main; main()"
+            python = [sys.executable, *options, "-c", run]
+            return [*python, args.command, str(study), "--out", out, "--device", "cpu", "--quiet"]
+
+        seconds = [round(child(command(k))[0], 2) for k in range(args.repeats)]
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        imports = import_seconds(child(command(args.repeats, "-X", "importtime"))[1])
+    result = {
+        "command": args.command,
+        "wall_seconds": seconds,
+        "peak_mb": round(peak / 1024, 1),
+        "peak_mb_is_the_writer's": peak == peak_writing,
+        "writing_the_study_seconds": round(writing, 2),
+        "import_seconds": imports,
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain")),
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "load_average": os.getloadavg(),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("siamed", "torch", "monai", "numpy", "pydicom")},
+    }
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    logger.info("%s", json.dumps(result))
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,9 @@
 """VGG-M for spine volumes: a shared trunk and one branch a task.
 
 The network of SpineNet [jamaludin2016spinenet, Sec. 4]: VGG-M [chatfield2014vggm] without local response
-normalization, Conv1 over all slices at once (slices are channels), 2 x 2 max pooling, branches after Conv5 of
-FC6, FC7 and FC8. Width, slices and input size are arguments; batch normalization, which the paper does not have,
-can be left out [D-0035].
+normalization, Conv1 over all slices at once (slices are channels), 2 x 2 max pooling, branches after Conv5
+of FC6, FC7 and FC8. Width, slices and input size are arguments; batch normalization, which the paper does
+not have, can be left out [D-0035].
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class VGGMTrunk(nn.Module):
 
 
 class MultiTaskVGGM(nn.Module):
-    """Trunk and, after Conv5, FC6, FC7 and FC8 for each task; the tasks' scores lie side by side in one tensor.
+    """Trunk and, after Conv5, FC6, FC7 and FC8 for each task; scores lie side by side in one tensor.
 
     Args:
         classes: classes of each task, in order.
@@ -78,7 +78,8 @@ class MultiTaskVGGM(nn.Module):
         batch_norm: see :class:`VGGMTrunk`.
         conv2_stride: see :class:`VGGMTrunk`.
         pool5: 2 x 2 pooling after Conv5, as in VGG-M.
-        bfloat16: train in bfloat16 where the machine has it; inference always runs in the weights' own precision.
+        bfloat16: train in bfloat16 where the machine has it; inference runs in the weights' own
+            precision.
 
     Shape:
         - input ``(B, 1, D, H, W)``, intensities in [0, 1];

@@ -1,7 +1,8 @@
 """Random view of a disc crop: rotation, translation, scaling, intensity, in one resampling.
 
-The augmentation of SpineNet [jamaludin2016spinenet, Data augmentation] for crops that were cut with a margin: the
-view moves within the crop, so that no border of zeros tells where the disc was. In-plane only; slices are channels.
+The augmentation of SpineNet [jamaludin2016spinenet, Data augmentation] for crops that were cut with a
+margin: the view moves within the crop, so that no border of zeros tells where the disc was. In-plane only;
+slices are channels.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["DiscView", "RandDiscViewd", "apply_disc_view"]
 
 @dataclass(frozen=True)
 class DiscView:
-    """Drawn parameters; shifts in pixels of the crop, the intensity factor is ``1 + gain``, then ``+ offset``."""
+    """Drawn parameters; shifts in pixels of the crop, intensities times ``1 + gain`` plus ``offset``."""
 
     angle_deg: float = 0.0
     shift_x_px: float = 0.0
@@ -30,7 +31,9 @@ class DiscView:
     offset: float = 0.0
 
 
-def apply_disc_view(crop: torch.Tensor, view: DiscView, field_px: Sequence[int], size: Sequence[int]) -> torch.Tensor:
+def apply_disc_view(
+    crop: torch.Tensor, view: DiscView, field_px: Sequence[int], size: Sequence[int]
+) -> torch.Tensor:
     """Look at a crop.
 
     Args:
@@ -44,7 +47,10 @@ def apply_disc_view(crop: torch.Tensor, view: DiscView, field_px: Sequence[int],
     """
     rows, columns = crop.shape[-2:]
     turn = np.deg2rad(view.angle_deg)
-    half_x, half_y = 0.5 * field_px[1] * view.scale, 0.5 * field_px[0] * view.scale  # crop pixels a unit of the view
+    half_x, half_y = (
+        0.5 * field_px[1] * view.scale,
+        0.5 * field_px[0] * view.scale,
+    )  # crop pixels a unit of the view
     theta = torch.tensor(
         [
             [

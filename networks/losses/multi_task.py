@@ -1,9 +1,10 @@
 """Loss of several gradings at once, class-balanced, with missing labels.
 
-``L = sum_t w_t * mean_n( - alpha_{t,c_n} log p_t(c_n | x_n) )`` over the labelled n of task t, with class weights
-``alpha_c = freq(c)^-k``, normalized so that their mean over the training labels is 1
-[jamaludin2016spinenet, Sec. 2]; k = 1 in the paper, smaller k tempers the balance [D-0036]. For a graded scale the
-label may be softened to a Gaussian over neighboring grades, since readers differ by one grade [D-0036].
+``L = sum_t w_t * mean_n( - alpha_{t,c_n} log p_t(c_n | x_n) )`` over the labelled n of task t, with class
+weights ``alpha_c = freq(c)^-k``, normalized so that their mean over the training labels is 1
+[jamaludin2016spinenet, Sec. 2]; k = 1 in the paper, smaller k tempers the balance [D-0036]. For a graded
+scale the label may be softened to a Gaussian over neighboring grades, since readers differ by one grade
+[D-0036].
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class MultiTaskLoss(nn.Module):
         for index, (count, given, soft) in enumerate(zip(classes, weights, softness, strict=True)):
             if len(given) != count:
                 raise ValueError(f"weights of task {index} must have {count} entries, got {len(given)}")
-            self.register_buffer(f"weight_{index}", torch.tensor(list(given), dtype=torch.float32), persistent=False)
+            self.register_buffer(
+                f"weight_{index}", torch.tensor(list(given), dtype=torch.float32), persistent=False
+            )
             self.register_buffer(f"target_{index}", _soft_targets(int(count), float(soft)), persistent=False)
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -79,7 +82,10 @@ class MultiTaskLoss(nn.Module):
             label = target[known, index].long()
             log_p = functional.log_softmax(scores[known].float(), dim=1)
             entropy = -(self.get_buffer(f"target_{index}")[label] * log_p).sum(1)
-            total = total + self.task_weights[index] * (self.get_buffer(f"weight_{index}")[label] * entropy).mean()
+            total = (
+                total
+                + self.task_weights[index] * (self.get_buffer(f"weight_{index}")[label] * entropy).mean()
+            )
         return total
 
 

@@ -1,8 +1,9 @@
 """One manifest for every data set: which scans there are, of whom, and which grades.
 
-A manifest is two tables. ``scans.csv``: a row a scan (case_id, subject_id, sequence, image, label; paths relative to
-the data set's folder). ``gradings.csv``: a row a disc (subject_id, disc, one column a task); discs count from the
-lowest up, 1 is L5-S1 in a normal spine; an empty cell is a missing label. Grades are counted as their standard does.
+A manifest is two tables. ``scans.csv``: a row a scan (case_id, subject_id, sequence, image, label; paths
+relative to the data set's folder). ``gradings.csv``: a row a disc (subject_id, disc, one column a task);
+discs count from the lowest up, 1 is L5-S1 in a normal spine; an empty cell is a missing label. Grades are
+counted as their standard does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """SPIDER, as published and as the small working copy, read into one manifest [vandergraaf2024spider].
 
-The release: ``images/N_t1.mha``, ``N_t2.mha``, ``N_t2_SPACE.mha``; ``masks/`` with files of the same names, in which
-1, 2, ... are vertebrae from the lowest up, 100 is the canal, 101, ... are vertebrae partly in view and 201, ... discs;
-``radiological_gradings.csv``; ``overview.csv``. The working copy: ``space_half/``, ``space_native/`` (volumes with merged
-labels 1, 2, 3), ``midslice/``, ``scans.csv``, ``radiological_gradings.csv``.
+The release: ``images/N_t1.mha``, ``N_t2.mha``, ``N_t2_SPACE.mha``; ``masks/`` with files of the same names,
+in which 1, 2, ... are vertebrae from the lowest up, 100 is the canal, 101, ... are vertebrae partly in view
+and 201, ... discs; ``radiological_gradings.csv``; ``overview.csv``, of which nothing is needed. The working
+copy: ``space_half/``, ``space_native/`` (volumes with merged labels 1, 2, 3), ``midslice/``, ``scans.csv``,
+``radiological_gradings.csv``.
 """
 
 from __future__ import annotations
@@ -48,9 +49,17 @@ def merge_labels(label: np.ndarray) -> np.ndarray:
     if ids.max(initial=0) <= _CANAL and not (ids == 100).any():
         # One or two vertebrae alone would look the same; a release map always has the canal, 100.
         return label.astype(np.uint8)
-    known = (ids == 0) | ((ids >= 1) & (ids < 100)) | (ids == 100) | ((ids > 100) & (ids < 200)) | ((ids > 200) & (ids < 300))
+    known = (
+        (ids == 0)
+        | ((ids >= 1) & (ids < 100))
+        | (ids == 100)
+        | ((ids > 100) & (ids < 200))
+        | ((ids > 200) & (ids < 300))
+    )
     if not known.all():
-        raise ValueError(f"label must hold SPIDER's ids 0, 1-99, 100, 101-199, 201-299, got {ids[~known].tolist()}")
+        raise ValueError(
+            f"label must hold SPIDER's ids 0, 1-99, 100, 101-199, 201-299, got {ids[~known].tolist()}"
+        )
     merged = np.zeros(label.shape, np.uint8)
     merged[((label >= 1) & (label < 100)) | ((label > 100) & (label < 200))] = _VERTEBRA
     merged[(label > 200) & (label < 300)] = _DISC
@@ -59,7 +68,7 @@ def merge_labels(label: np.ndarray) -> np.ndarray:
 
 
 def read_gradings(path: str | Path) -> dict[tuple[str, int], dict[str, int]]:
-    """``radiological_gradings.csv`` as (subject, disc from the lowest) -> task -> grade; empty cells are left out.
+    """``radiological_gradings.csv`` as (subject, disc from the lowest) -> task -> grade, without empty cells.
 
     Raises:
         ValueError: if the table lacks a column.
@@ -68,10 +77,13 @@ def read_gradings(path: str | Path) -> dict[tuple[str, int], dict[str, int]]:
         rows = list(csv.DictReader(file))
     needed = {"Patient", "IVD label", *GRADING_COLUMNS.values()}
     if rows and needed - set(rows[0]):
-        raise ValueError(f"radiological_gradings.csv must have the columns {sorted(needed)}, lacks {sorted(needed - set(rows[0]))}")
+        lacking = sorted(needed - set(rows[0]))
+        raise ValueError(f"radiological_gradings.csv must have the columns {sorted(needed)}, lacks {lacking}")
     gradings: dict[tuple[str, int], dict[str, int]] = {}
     for row in rows:
-        grades = {task: int(float(row[column])) for task, column in GRADING_COLUMNS.items() if row[column].strip()}
+        grades = {
+            task: int(float(row[column])) for task, column in GRADING_COLUMNS.items() if row[column].strip()
+        }
         gradings[(row["Patient"].strip(), int(float(row["IVD label"])))] = grades
     return gradings
 
@@ -90,7 +102,10 @@ def spider_manifest(folder: str | Path) -> Manifest:
     elif (root / "midslice").is_dir() or (root / "space_half").is_dir():
         scans = tuple(_copy_scans(root))
     else:
-        raise ValueError(f"dataset_dir must hold images/ (the release) or midslice/ and space_half/, {root.name!r} holds neither")
+        raise ValueError(
+            "dataset_dir must hold images/ (the release) or midslice/ and space_half/, "
+            f"{root.name!r} holds neither"
+        )
     if not scans:
         raise ValueError(f"dataset_dir must hold scans, none was found in {root.name!r}")
     return Manifest(root, scans, read_gradings(root / "radiological_gradings.csv"))
@@ -126,4 +141,6 @@ def _copy_scans(root: Path) -> Iterable[ScanRow]:
         with (root / "scans.csv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 discs = str(int(float(row["num_discs"]))) if row["num_discs"] else ""
-                yield ScanRow(f"midslice/{row['scan_id']}", row["patient_id"], row["sequence"], row["file"], "", discs)
+                yield ScanRow(
+                    f"midslice/{row['scan_id']}", row["patient_id"], row["sequence"], row["file"], "", discs
+                )

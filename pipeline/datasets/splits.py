@@ -2,8 +2,8 @@
 
     python -m siamed.pipeline.datasets.splits --dataset_dir FOLDER --folds 5 --out folds.json
 
-A split file is JSON: ``folds``, lists of subject ids. Subjects are spread so that each fold has a similar share of
-each stratum (scikit-learn's StratifiedGroupKFold); a family that must stay together is one group.
+A split file is JSON: ``folds``, lists of subject ids. Subjects are spread so that each fold has a similar
+share of each stratum (scikit-learn's StratifiedGroupKFold); a family that must stay together is one group.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ __all__ = ["check_no_leak", "fold_parts", "main", "make_folds", "read_folds"]
 
 
 def make_folds(
-    subjects: Sequence[str], strata: Sequence[int], folds: int, seed: int, families: Mapping[str, str] | None = None
+    subjects: Sequence[str],
+    strata: Sequence[int],
+    folds: int,
+    seed: int,
+    families: Mapping[str, str] | None = None,
 ) -> list[list[str]]:
     """Subjects of each fold.
 
@@ -41,7 +45,9 @@ def make_folds(
     """
     groups = [(families or {}).get(s, s) for s in subjects]
     if len(set(groups)) < folds:
-        raise ValueError(f"folds must not exceed the number of subjects or families, got {folds} for {len(set(groups))}")
+        raise ValueError(
+            f"folds must not exceed the number of subjects or families, got {folds} for {len(set(groups))}"
+        )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = splitter.split(np.zeros(len(subjects)), list(strata), groups)
     return [sorted({subjects[i] for i in held}, key=_order) for _, held in parts]
@@ -62,12 +68,17 @@ def check_no_leak(folds: Sequence[Sequence[str]], families: Mapping[str, str] | 
         for subject in members:
             group = (families or {}).get(str(subject), str(subject))
             if seen.setdefault(group, index) != index:
-                raise ValueError(f"folds must not share a subject or family, {group!r} is in folds {seen[group]} and {index}")
+                raise ValueError(
+                    f"folds must not share a subject or family, {group!r} is in folds {seen[group]} "
+                    f"and {index}"
+                )
 
 
 def read_folds(path: str | Path) -> list[list[str]]:
     """The folds of a split file, checked for leaks; ids as strings."""
-    folds = [[str(s) for s in members] for members in json.loads(Path(path).read_text(encoding="utf-8"))["folds"]]
+    folds = [
+        [str(s) for s in members] for members in json.loads(Path(path).read_text(encoding="utf-8"))["folds"]
+    ]
     if any(len(set(members)) != len(members) for members in folds):
         raise ValueError(f"split must hold each subject once, {Path(path).name} repeats one")
     check_no_leak(folds)
@@ -96,7 +107,9 @@ def fold_parts(path: str | Path, fold: int | None, part: str) -> list[str]:
 
 
 def _strata(manifest: Manifest) -> tuple[list[str], list[int]]:
-    graded = [(subject, grades.get("pfirrmann", 0)) for (subject, _), grades in sorted(manifest.gradings.items())]
+    graded = [
+        (subject, grades.get("pfirrmann", 0)) for (subject, _), grades in sorted(manifest.gradings.items())
+    ]
     return [s for s, _ in graded], [g for _, g in graded]
 
 
@@ -113,7 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subjects, strata = _strata(spider_manifest(chosen.dataset_dir))
     folds = make_folds(subjects, strata, chosen.folds, chosen.seed)
     check_no_leak(folds)
-    write_json(chosen.out, {"unit": "patient", "rule": f"stratified by Pfirrmann grade, seed {chosen.seed}", "folds": folds})
+    write_json(
+        chosen.out,
+        {"unit": "patient", "rule": f"stratified by Pfirrmann grade, seed {chosen.seed}", "folds": folds},
+    )
     return 0
 
 

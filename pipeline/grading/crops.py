@@ -1,10 +1,10 @@
 """Disc crops, cut once by the detector and the extraction, kept in one file for all trainings.
 
-A crop is a disc volume of :class:`siamed.transforms.ExtractDisc` at the same scale but with a margin around it, so
-that a training can turn and shift its view without running out of scan [D-0037]. The file is an ``.npz`` without
-pickles: ``images (N, D, H, W)`` float16 in [0, 1], ``grades (N, T)`` as their standards count them and -1 where
-missing, ``subjects``, ``cases``, ``sequences``, ``discs`` (from the lowest up), ``tasks``, and ``info`` (JSON: hash of
-the manifest, the detector, how many graded discs there are).
+A crop is a disc volume of :class:`siamed.transforms.ExtractDisc` at the same scale but with a margin around
+it, so that a training can turn and shift its view without running out of scan [D-0037]. The file is an
+``.npz`` without pickles: ``images (N, D, H, W)`` float16 in [0, 1], ``grades (N, T)`` as their standards
+count them and -1 where missing, ``subjects``, ``cases``, ``sequences``, ``discs`` (from the lowest up),
+``tasks``, and ``info`` (JSON: hash of the manifest, the detector, how many graded discs there are).
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Cross-validate the grader: each fold and seed a training by its bundle, scored on patients it has not seen.
 
-    python -m siamed.pipeline.grading.cross_validate --crops_file crops.npz --out runs/grader_cv [--seeds 0 1 2]
+    python -m siamed.pipeline.grading.cross_validate --crops_file crops.npz --out runs/grader_cv
 
-Each training is a tracked run in its own folder, so the command resumes where it was stopped. Figures are those of the
-last epoch: nothing is chosen on the fold that is scored. A volume is graded as the shipped grader does it, without the
-margin that trainings see. What is written: ``predictions.csv`` (a row a disc, task and seed), ``summary.json`` (each
-fold and seed, each seed over all folds, mean and range over seeds, patient bootstrap, and the same over the patients
-of ``--unseen``, a file of ids that no choice of a hyper-parameter has looked at), ``confusion.png``.
+Each training is a tracked run in its own folder, so the command resumes where it was stopped. Figures are
+those of the last epoch: nothing is chosen on the fold that is scored. A volume is graded as the shipped
+grader does it, without the margin that trainings see. What is written: ``predictions.csv`` (a row a disc,
+task and seed), ``summary.json`` (each fold and seed, each seed over all folds, mean and range over seeds,
+patient bootstrap, and the same over the patients of ``--unseen``, a file of ids that no choice of a
+hyper-parameter has looked at), ``confusion.png``.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ def _pair(rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def summarize(rows: Sequence[dict[str, Any]], task: str) -> dict[str, Any]:
-    """Figures of one task: each seed over all folds, each fold of each seed, mean and range over the seeds, an
-    interval over patients for each seed and, apart, the seeds together (the likeliest grade of their mean
-    probabilities)."""
+    """Figures of one task: each seed over all folds, each fold of each seed, mean and range over the seeds,
+    an interval over patients for each seed and, apart, the seeds together (the likeliest grade of their
+    mean probabilities)."""
     known = [row for row in rows if row["task"] == task]
     seeds: dict[str, Any] = {}
     for seed in sorted({row["seed"] for row in known}):

@@ -52,7 +52,7 @@ class GradeInferer(Inferer):
 
 
 class SaveGrades:
-    """Gather the grades of all volumes in ``grades.csv``: a row a volume and task, with the probability of each grade.
+    """Gather the grades of all volumes in ``grades.csv``: a row a volume and task, with probabilities.
 
     Args:
         output_dir: folder, made if missing.

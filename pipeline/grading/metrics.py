@@ -1,6 +1,7 @@
 """How well grades agree with a reader's.
 
-Contract. Grades are counted as their standard counts them; both arrays hold one entry a disc and no missing label.
+Contract. Grades are counted as their standard counts them; both arrays hold one entry a disc and no missing
+label.
 
 balanced accuracy
     mean over the grades that occur of the share rightly graded; "average per-class accuracy" of

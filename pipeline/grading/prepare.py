@@ -2,8 +2,9 @@
 
     python -m siamed.pipeline.grading.prepare --dataset_dir FOLDER --out crops.npz
 
-Every T2 and T2 SPACE scan goes through the detector; its discs are counted from the lowest up and matched to the
-gradings by that number. Which graded discs were not found is counted in the file and logged: they are in no figure.
+Every T2 and T2 SPACE scan goes through the detector; its discs are counted from the lowest up and matched
+to the gradings by that number. Which graded discs were not found is counted in the file and logged: they
+are in no figure.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ _VOLUMES_OF_THE_COPY = (
 def disc_numbers(column: Column) -> dict[int, int]:
     """Index of a disc in the column -> its number from the lowest up, as SPIDER counts.
 
-    Names do the counting, so that a vertebra that was missed does not shift the numbers; a disc without a name has
-    no number. A sixth lumbar body makes the lowest disc L6-S1; T13 counts only where the column has one.
+    Names do the counting, so that a vertebra that was missed does not shift the numbers; a disc without a
+    name has no number. A sixth lumbar body makes the lowest disc L6-S1; T13 counts only where the column
+    has one.
     """
     names = {vertebra.level for vertebra in column.vertebrae}
     upward = [name for name in _UPWARD if name != "T13" or "T13" in names]

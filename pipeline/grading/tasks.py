@@ -1,8 +1,8 @@
 """What is graded, and how a grade becomes a class index.
 
-Outside of tensors a grade is counted as its standard counts it: Pfirrmann 1 to 5 [pfirrmann2001], Modic type 0
-(none) to 3, findings 0 (absent) and 1 (present) [vandergraaf2024spider]. In tensors it is its place in
-:data:`TASKS`, and ``MISSING`` where it is not known.
+Outside of tensors a grade is counted as its standard counts it: Pfirrmann 1 to 5 [pfirrmann2001], Modic
+type 0 (none) to 3, findings 0 (absent) and 1 (present) [vandergraaf2024spider]. In tensors it is its place
+in :data:`TASKS`, and ``MISSING`` where it is not known.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Time and memory of one ``siamed grade`` as a user runs it: a whole process on a DICOM study of 15 x 512 x 512.
+"""Time and memory of one ``siamed grade`` as a whole process on a DICOM study of 15 x 512 x 512.
 
-Claim: a scan is graded in seconds on a desktop's processor, start of Python, imports and report included. The study
-is a phantom's; nothing is said about how right the grades are. The child runs once a repeat, and once more under
-``-X importtime`` for the share of imports (that run is slower and is not among the seconds).
+Claim: a scan is graded in seconds on a desktop's processor, start of Python, imports and report included.
+The study is a phantom's; nothing is said about how right the grades are. The child runs once a repeat, and
+once more under ``-X importtime`` for the share of imports (that run is slower and is not among the
+seconds).
 
 Run: ``SIAMED_ID_KEY=... python benchmarks/grade_end_to_end.py --out grade_end_to_end.json``.
 """

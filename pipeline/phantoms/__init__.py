@@ -1,4 +1,4 @@
-"""Phantom spines: made by code, every corner, name, grade and side known; for demos and tests, not for claims.
+"""Phantom spines: made by code, corners, names, grades and sides known; for demos and tests, not claims.
 
 >>> from siamed.pipeline.phantoms import lumbar_phantom, write_study
 

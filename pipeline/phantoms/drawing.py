@@ -1,6 +1,7 @@
 """Drawing soft-edged shapes on slices: signed distances in mm, painted one over the other.
 
-Conventions: points are (row, column) in mm of the slice, 0 at the middle of the first pixel. A signed distance is negative inside. An edge is blurred over one pixel, as a scanner's point spread does.
+Conventions: points are (row, column) in mm of the slice, 0 at the middle of the first pixel. A signed
+distance is negative inside. An edge is blurred over one pixel, as a scanner's point spread does.
 """
 
 from __future__ import annotations

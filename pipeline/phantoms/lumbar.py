@@ -1,14 +1,14 @@
 """A parametric sagittal lumbar spine in T2 and T1, with every corner, disc grade and side known.
 
 The column is a chain of tilted bodies built upwards from the plate of S1: lordosis comes from the tilts, so
-names, corners and discs follow from the parameters. Grades show as Pfirrmann described them: the nucleus loses
-its brightness from grade 1 to 5 and the disc its height [pfirrmann2001, Table 1]. One oil capsule lies on the
-patient's left back, so that a mirrored image cannot pass for a right one. Sizes are drawn from adult ranges; no
-measured scan is in it.
+names, corners and discs follow from the parameters. Grades show as Pfirrmann described them: the nucleus
+loses its brightness from grade 1 to 5 and the disc its height [pfirrmann2001, Table 1]. One oil capsule
+lies on the patient's left back, so that a mirrored image cannot pass for a right one. Sizes are drawn from
+adult ranges; no measured scan is in it.
 
-Conventions: images ``(D, H, W)`` in orientation LIP, points in RAS+ mm, the middle sagittal plane at x = 0. Label
-ids as in SPIDER: 1 vertebra with its posterior elements, 2 disc, 3 spinal canal; the sacrum is not labelled
-[vandergraaf2024spider, Methods].
+Conventions: images ``(D, H, W)`` in orientation LIP, points in RAS+ mm, the middle sagittal plane at x = 0.
+Label ids as in SPIDER: 1 vertebra with its posterior elements, 2 disc, 3 spinal canal; the sacrum is not
+labelled [vandergraaf2024spider, Methods].
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ LEVELS = ("T11", "T12", "L1", "L2", "L3", "L4", "L5", "S1", "S2", "S3")
 """Levels of the default phantom, superior first; the uppermost are cut by the edge of the field of view."""
 
 _TISSUES = {  # brightness on a 12-bit scanner's scale
-    "T2": dict(
-        marrow=430,
-        cortex=50,
-        annulus=90,
-        csf=1050,
-        cord=430,
-        fat=1000,
-        muscle=160,
-        belly=330,
-        vessel=40,
-        oil=1300,
-    ),
-    "T1": dict(
-        marrow=520,
-        cortex=60,
-        annulus=240,
-        csf=170,
-        cord=330,
-        fat=1100,
-        muscle=290,
-        belly=520,
-        vessel=60,
-        oil=1300,
-    ),
+    "T2": {
+        "marrow": 430,
+        "cortex": 50,
+        "annulus": 90,
+        "csf": 1050,
+        "cord": 430,
+        "fat": 1000,
+        "muscle": 160,
+        "belly": 330,
+        "vessel": 40,
+        "oil": 1300,
+    },
+    "T1": {
+        "marrow": 520,
+        "cortex": 60,
+        "annulus": 240,
+        "csf": 170,
+        "cord": 330,
+        "fat": 1100,
+        "muscle": 290,
+        "belly": 520,
+        "vessel": 60,
+        "oil": 1300,
+    },
 }
 _NUCLEUS = {  # by Pfirrmann grade; on T1 the nucleus hardly differs from the annulus
     "T2": {1: 900, 2: 740, 3: 450, 4: 230, 5: 110},
@@ -144,14 +144,15 @@ def lumbar_phantom(
         image, label: ``(slices, *size)``.
 
     Raises:
-        ValueError: for an unknown contrast, levels without a sacrum, a wrong grade, or sizes that are not positive.
+        ValueError: for an unknown contrast, levels without a sacrum, a wrong grade, or wrong sizes.
 
     Randomness: anatomy from ``seed``; noise and texture from ``seed`` and ``contrast``.
     """
     _check(contrast, slices, size, spacing_mm, slice_mm, levels)
     parameters = {
         "seed": seed, "slices": slices, "size": tuple(size), "spacing_mm": tuple(spacing_mm),
-        "slice_mm": slice_mm, "grades": None if grades is None else dict(grades), "levels": tuple(levels), "noise": noise,
+        "slice_mm": slice_mm, "grades": None if grades is None else dict(grades), "levels": tuple(levels),
+        "noise": noise,
     }  # fmt: skip
     extent = np.array(size) * spacing_mm
     bodies, gaps = _anatomy(np.random.default_rng([seed, 0]), extent, levels, grades or {})
@@ -397,7 +398,7 @@ class _Scene:
                 self.facet_shapes.append((window.box, facet, pedicle_window.box, pedicle))
 
     def texture(self, rng: np.random.Generator) -> None:
-        """Draw the textures of this scan, ``(H, W)`` around 1: trabeculae, muscle fibers, bowel and its gas."""
+        """Draw the textures of this scan, ``(H, W)`` around 1: trabeculae, muscle, bowel and its gas."""
 
         def field(scale_mm: tuple[float, float]) -> np.ndarray:
             sigma = [s / p for s, p in zip(scale_mm, self.spacing, strict=True)]

@@ -17,8 +17,8 @@ _REPETITION_MS = {"T2": 3600.0, "T1": 620.0}
 _AXIAL_SLICES, _AXIAL_STEP_MM, _AXIAL_PIXEL_MM = 7, 4.4, 2.0
 _SCAN_COLUMNS = (
     "scan_id", "patient_id", "sequence", "file", "spacing_known", "pixel_spacing_mm", "slice_thickness_mm",
-    "spacing_between_slices_mm", "num_vertebrae", "num_discs", "sex", "field_strength_t", "manufacturer", "model",
-    "echo_time_ms", "repetition_time_ms",
+    "spacing_between_slices_mm", "num_vertebrae", "num_discs", "sex", "field_strength_t", "manufacturer",
+    "model",    "echo_time_ms", "repetition_time_ms",
 )  # fmt: skip
 _GRADING_COLUMNS = (
     "Patient", "IVD label", "Modic", "UP endplate", "LOW endplate", "Spondylolisthesis", "Disc herniation",
@@ -54,7 +54,7 @@ def write_study(folder: str | Path, phantom: LumbarPhantom | int = 0) -> Path:
         ("T2", "ax_t2", "T2 TSE TRA", *_axial(by_contrast["T2"]), (0, 2, 1)),
     ]
     for number, (contrast, name, description, image, affine, order) in enumerate(stacks, start=1):
-        # DICOM counts (column, row, slice): a sagittal slice has columns to the back, an axial one to the left.
+        # DICOM counts (column, row, slice): a sagittal slice has columns to the back, an axial one left.
         write_series(
             image.transpose(order),
             affine[:, [*order, 3]],
@@ -94,8 +94,8 @@ def _axial(phantom: LumbarPhantom) -> tuple[np.ndarray, np.ndarray]:
 def write_spider_subset(folder: str | Path, subjects: int = 2) -> Path:
     """Write phantoms in the folders and tables of the SPIDER working copy, for a training of two steps.
 
-    Each subject gets a labelled ``space_half`` volume (9 slices of 128 x 128 at 2.2 mm), middle slices in T1 and T2, and a row
-    a disc in the gradings, counted from the lowest disc up. Numbers that a phantom does not have stay 0.
+    Each subject gets a labelled ``space_half`` volume (9 slices of 128 x 128 at 2.2 mm), middle slices in T1 and T2, and
+    a row a disc in the gradings, counted from the lowest disc up. Numbers that a phantom does not have stay 0.
 
     Args:
         folder: created where absent.
@@ -169,8 +169,10 @@ def _scan_row(scan_id: str, subject: int, contrast: str, phantom: LumbarPhantom)
     slice_mm = phantom.parameters["slice_mm"]
     return {
         "scan_id": scan_id, "patient_id": subject, "sequence": contrast, "file": f"midslice/{scan_id}.nii.gz",
-        "spacing_known": 1, "pixel_spacing_mm": phantom.parameters["spacing_mm"][0], "slice_thickness_mm": slice_mm,
-        "spacing_between_slices_mm": slice_mm, "num_vertebrae": len(phantom.grades), "num_discs": len(phantom.grades),
+        "spacing_known": 1, "pixel_spacing_mm": phantom.parameters["spacing_mm"][0],
+        "slice_thickness_mm": slice_mm,
+        "spacing_between_slices_mm": slice_mm, "num_vertebrae": len(phantom.grades),
+        "num_discs": len(phantom.grades),
         "sex": "", "field_strength_t": "", "manufacturer": "siamed phantom", "model": "phantom",
         "echo_time_ms": _ECHO_MS[contrast], "repetition_time_ms": _REPETITION_MS[contrast],
     }  # fmt: skip

@@ -100,7 +100,7 @@ class MultiTaskVGGM(nn.Module):
         bfloat16: bool = False,
     ) -> None:
         super().__init__()
-        self.bfloat16 = bfloat16
+        self.in_bfloat16 = bfloat16  # nn.Module has a method of the argument's name
         if not classes or min(classes) < 2:
             raise ValueError(f"classes must hold 2 or more for each task, got {list(classes)}")
         self.classes = [int(c) for c in classes]
@@ -127,7 +127,7 @@ class MultiTaskVGGM(nn.Module):
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         with torch.autocast(
-            volume.device.type, dtype=torch.bfloat16, enabled=self.bfloat16 and self.training
+            volume.device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16 and self.training
         ):
             features = self.pool5(self.trunk(volume))
             scores = torch.cat([branch(features) for branch in self.branches], dim=1)

@@ -78,7 +78,7 @@ class DiscCrops:
 
     def save(self, path: str | Path) -> Path:
         """Write the file, whole or not at all."""
-        content = {
+        content: dict[str, Any] = {
             "images": self.images.astype(np.float16),
             "grades": self.grades.astype(np.int16),
             "subjects": self.subjects.astype(str),

@@ -91,7 +91,7 @@ class DiscGrader:
         return list(torch.cat(chunks).cpu().split(self.classes, dim=1))
 
     def _average(self, middle: torch.Tensor) -> torch.Tensor:
-        total = 0
+        total = torch.zeros(len(middle), sum(self.classes), device=self.device)
         for view in self.views:
             # Slices and discs are looked at alike: both are channels of one resampling.
             seen = apply_disc_view(middle.flatten(0, 1), view, self.field_px, self.input_size)

@@ -45,7 +45,7 @@ class GradeInferer(Inferer):
         super().__init__()
         self.hparams = dict(hparams)
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any
     ) -> list[dict[str, Any]]:
         return DiscGrader.from_hparams(network, self.hparams, inputs.device)(inputs)

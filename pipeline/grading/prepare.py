@@ -144,7 +144,7 @@ def _graded_discs(
         except ValueError as error:
             log.warning("%s: disc %d cannot be cut: %s", scan.case_id, number, error)
             continue
-        yield number, volume[0].as_tensor().numpy().astype(np.float16)
+        yield number, volume.as_tensor()[0].numpy().astype(np.float16)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -70,7 +70,35 @@ def spine_mr_vertebra_detection(folder: Path) -> Sample:
     return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(scans)})
 
 
+def spine_mr_disc_grading(folder: Path) -> Sample:
+    """Noise as crops of two subjects a fold, graded at random, and two disc volumes as files."""
+    from siamed.pipeline.grading.crops import DiscCrops
+    from siamed.pipeline.grading.tasks import TASKS
+
+    rng = np.random.default_rng(0)
+    subjects = np.repeat(["1", "6", "4", "13"], 3)  # of the folds 0 and 1
+    crops = DiscCrops(
+        images=rng.random((12, 1, 160, 320)).astype(np.float16),
+        grades=np.stack([rng.choice(grades, 12) for grades in TASKS.values()], axis=1),
+        subjects=subjects,
+        cases=np.array([f"{subject}_t2" for subject in subjects]),
+        sequences=np.array(["T2"] * 12),
+        discs=np.tile([1, 2, 3], 4),
+        tasks=tuple(TASKS),
+        info={},
+    )
+    crops.save(folder / "crops.npz")
+    volumes = folder / "volumes"
+    volumes.mkdir()
+    for number in range(2):
+        image = nib.Nifti1Image(rng.random((9, 112, 224)).astype(np.float32), np.eye(4))
+        nib.save(image, volumes / f"disc_{number}.nii.gz")
+    small = {"fold": 0, "hparams#max_epochs": 1, "hparams#batch_size": 2}
+    return Sample({"crops_file": str(folder / "crops.npz"), **small}, {"dataset_dir": str(volumes)})
+
+
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "toy_bundle": toy_bundle,
+    "spine_mr_disc_grading": spine_mr_disc_grading,
     "spine_mr_vertebra_detection": spine_mr_vertebra_detection,
 }

@@ -1,0 +1,98 @@
+"""The grader: views averaged, slices from the middle, grades as their standards count them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from siamed.pipeline.grading import DiscGrader
+from siamed.pipeline.grading.grader import grade_of
+
+TASKS = ["pfirrmann", "bulging"]
+
+
+class BrightnessNet(nn.Module):
+    """Scores that follow the mean brightness: five steps for Pfirrmann; above a half bulges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        self.seen.append(volume)
+        mean = volume.flatten(1).mean(1, keepdim=True)
+        steps = torch.linspace(0.1, 0.9, 5)
+        return torch.cat([-200 * (mean - steps) ** 2, 0.5 - mean, mean - 0.5], dim=1)
+
+
+def grader(**changes) -> DiscGrader:
+    arguments = {"tasks": TASKS, "slices": 1, "field_px": (112, 224), "input_size": (56, 112)}
+    return DiscGrader(BrightnessNet(), **{**arguments, **changes})
+
+
+def test_brighter_discs_get_higher_grades_of_the_standards_scale() -> None:
+    volumes = torch.ones(5, 1, 9, 112, 224) * torch.linspace(0.1, 0.9, 5)[:, None, None, None, None]
+    answers = grader()(volumes)
+    assert [answer["pfirrmann"]["grade"] for answer in answers] == [1, 2, 3, 4, 5]
+    assert [answer["bulging"]["grade"] for answer in answers][:2] == [0, 0]
+    assert list(answers[0]) == TASKS
+    for answer in answers:
+        shares = answer["pfirrmann"]["probabilities"]
+        assert list(shares) == ["1", "2", "3", "4", "5"]
+        assert sum(shares.values()) == pytest.approx(1.0, abs=1e-5)
+        expected = sum(int(grade) * share for grade, share in shares.items())
+        assert answer["pfirrmann"]["expected"] == pytest.approx(expected)
+
+
+def test_only_the_middle_slices_are_seen() -> None:
+    volumes = torch.zeros(1, 1, 9, 112, 224)
+    volumes[:, :, 4] = 0.9
+    assert grader()(volumes)[0]["pfirrmann"]["grade"] == 5
+    three = grader(slices=3)
+    three(volumes)
+    assert tuple(three.network.seen[0].shape) == (1, 1, 3, 56, 112)
+    assert three.network.seen[0][0, 0].flatten(1).mean(1).tolist() == pytest.approx([0.0, 0.9, 0.0], abs=1e-5)
+
+
+def test_probabilities_are_the_mean_over_the_views() -> None:
+    volumes = torch.rand(3, 1, 9, 112, 224)
+    views = [(1.0, 0.0, 0.0), (0.9, 4.0, -8.0)]
+    both = grader(views=views).probabilities(volumes)
+    first, second = (grader(views=[view]).probabilities(volumes) for view in views)
+    for task in range(2):
+        torch.testing.assert_close(both[task], (first[task] + second[task]) / 2)
+
+
+def test_the_shipped_views_never_leave_the_volume() -> None:
+    from siamed.pipeline.bundles import bundle_hparams
+
+    hparams = bundle_hparams("spine_mr_disc_grading")
+    shipped = grader(views=hparams["views"])
+    shipped(torch.ones(1, 1, 9, 112, 224))
+    assert len(shipped.network.seen) == len(hparams["views"])
+    assert min(float(seen.min()) for seen in shipped.network.seen) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_disc_is_graded_alike_alone_and_among_others() -> None:
+    volumes = torch.rand(4, 1, 9, 112, 224)
+    torch.testing.assert_close(
+        grader().probabilities(volumes)[0][2:3], grader().probabilities(volumes[2:3])[0]
+    )
+
+
+def test_no_disc_gives_no_answer() -> None:
+    assert grader()(torch.zeros(0, 1, 9, 112, 224)) == []
+
+
+def test_ties_go_to_the_lower_grade() -> None:
+    assert grade_of("modic", [0.3, 0.3, 0.2, 0.2])["grade"] == 0
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match=r"volumes must be \(N, 1, at least 3, H, W\)"):
+        grader(slices=3)(torch.zeros(1, 1, 1, 112, 224))
+    with pytest.raises(ValueError, match="views must hold at least one look"):
+        grader(views=[])
+    with pytest.raises(ValueError, match="tasks must be some of"):
+        grader(tasks=["stenosis"])

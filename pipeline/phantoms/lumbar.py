@@ -161,7 +161,13 @@ def lumbar_phantom(
     affine[:3, 3] = (slices - 1) / 2 * slice_mm, extent[1] / 2, extent[0] / 2
     aside = slice_mm * min((slices - 1) // 2, max(1, round(13 / slice_mm)))
     scene = _Scene(
-        bodies, gaps, tuple(size), tuple(spacing_mm), _TISSUES[contrast], _NUCLEUS[contrast], -aside
+        bodies,
+        gaps,
+        (size[0], size[1]),
+        (spacing_mm[0], spacing_mm[1]),
+        _TISSUES[contrast],
+        _NUCLEUS[contrast],
+        -aside,
     )
     rng = np.random.default_rng([seed, 1, int(contrast[1])])
     image = np.empty((slices, *size), np.float32)
@@ -241,7 +247,7 @@ def _anatomy(
     if unknown or any(g not in _HEIGHT for g in grades.values()):
         raise ValueError(f"grades must be 1 to 5 for discs out of {names}, got {dict(grades)}")
     bottom, tilt = plate, slope
-    gaps = []
+    gaps: list[_Gap] = []
     steps = [17, 11, 9, 8, 6, 3, 0]  # degrees of lordosis in each disc space, from L5-S1 up
     for k, level in enumerate(levels[:first][::-1]):
         drawn = int(

@@ -95,8 +95,8 @@ def write_spider_subset(folder: str | Path, subjects: int = 2) -> Path:
     """Write phantoms in the folders and tables of the SPIDER working copy, for a training of two steps.
 
     Each subject gets a labelled ``space_half`` volume (9 slices of 128 x 128 at 2.2 mm), middle slices in T1
-    and T2, and a row a disc in the gradings, counted from the lowest disc up. Findings that a phantom does not
-    have are 0.
+    and T2, and a row a disc in the gradings, counted from the lowest disc up. Findings that a phantom does
+    not have are 0.
 
     Args:
         folder: created where absent.

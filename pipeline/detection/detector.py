@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _MULTIPLE = 32  # the network halves its input five times
 _EDGE_MM = 2.0  # a corner this close to the edge of the scan may lie beyond it
 _PARTIAL_SHARE = 0.5
+_SACRAL_SHARE = 0.3
 _ZOOM_GAIN = 1.15  # another zoom must be clearly better: the header is right far more often than not
 
 
@@ -101,7 +102,7 @@ class VertebraDetector:
         tracks = link_slices(
             self.detect_slices(volume, pixel_mm, zoom), pixel_mm, float(spacing[0]), self.link
         )
-        chain, _ = self._choose(tracks, volume.shape, pixel_mm)
+        chain = self._choose(tracks, volume.shape, pixel_mm)
         column = self._column(chain, matrix, spacing, image.shape[1:])
         if zoom == 1 or not chain:
             return column
@@ -120,13 +121,13 @@ class VertebraDetector:
         totals = []
         for zoom in self.zooms:
             tracks = link_slices(self.detect_slices(part, pixel_mm, zoom), pixel_mm, slice_mm, self.link)
-            totals.append(self._choose(tracks, volume.shape, pixel_mm)[1])
+            chain = self._choose(tracks, volume.shape, pixel_mm)
+            # Sacral bodies do not count: enlarged, the sacrum falls into any number of them.
+            totals.append(sum(t.score - self.link.node_cost for t in chain if t.sacral < _SACRAL_SHARE))
         best = int(np.argmax(totals))
         return self.zooms[best] if totals[best] > _ZOOM_GAIN * totals[0] else self.zooms[0]
 
-    def _choose(
-        self, tracks: list[Track], shape: torch.Size, pixel_mm: tuple[float, float]
-    ) -> tuple[list[Track], float]:
+    def _choose(self, tracks: list[Track], shape: torch.Size, pixel_mm: tuple[float, float]) -> list[Track]:
         """The best chain; a body that looks cut although it lies inside the scan is no body."""
         extent = np.asarray(shape[1:]) * pixel_mm
         kept = [t for t in tracks if t.partial <= _PARTIAL_SHARE or not _inside(t.quad, extent, _EDGE_MM)]

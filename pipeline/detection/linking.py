@@ -174,12 +174,8 @@ def _edge(upper: Track, lower: Track, settings: LinkSettings) -> float | None:
     return 0.35 * missing + 0.2 * max(0.0, shift / length - 0.3) + 0.3 * max(0.0, abs(ratio) - 0.3)
 
 
-def choose_column(tracks: Sequence[Track], settings: LinkSettings) -> tuple[list[Track], float]:
-    """The chain of tracks with the highest total score, superior first; the others are not of this column.
-
-    Returns:
-        The chain, and its total: scores less the cost of each body and of what does not fit well.
-    """
+def choose_column(tracks: Sequence[Track], settings: LinkSettings) -> list[Track]:
+    """The chain of tracks with the highest total score, superior first; the others are not of this column."""
     order = sorted(tracks, key=lambda t: float(t.quad[:, 0].mean()))
     best: list[float] = []
     before: list[int | None] = []
@@ -196,4 +192,4 @@ def choose_column(tracks: Sequence[Track], settings: LinkSettings) -> tuple[list
     while at is not None:
         chain.append(order[at])
         at = before[at]
-    return chain[::-1], max(best, default=0.0)
+    return chain[::-1]

@@ -45,7 +45,7 @@ def test_distances_are_mm_not_pixels() -> None:
 def test_a_body_behind_the_column_is_not_of_it() -> None:
     stray = column_corners(1, top=100.0, left=130.0)
     tracks = link_slices([bodies(np.concatenate([column_corners(), stray]))] * 5, (1.0, 1.0), 4.0, SETTINGS)
-    chain, _ = choose_column(tracks, SETTINGS)
+    chain = choose_column(tracks, SETTINGS)
     assert len(tracks) == 6
     assert [round(float(t.quad[0, 0])) for t in chain] == [30, 66, 102, 138, 174]
     assert all(t.quad[0, 1] == 60 for t in chain)
@@ -53,7 +53,7 @@ def test_a_body_behind_the_column_is_not_of_it() -> None:
 
 def test_a_missed_body_leaves_a_gap_that_is_seen() -> None:
     corners = np.delete(column_corners(), 2, axis=0)
-    chain, _ = choose_column(link_slices([bodies(corners)] * 5, (1.0, 1.0), 4.0, SETTINGS), SETTINGS)
+    chain = choose_column(link_slices([bodies(corners)] * 5, (1.0, 1.0), 4.0, SETTINGS), SETTINGS)
     gaps = [missing_between(a, b, SETTINGS) for a, b in zip(chain[:-1], chain[1:], strict=True)]
     assert gaps == [0, 1, 0]
     assert plate_gap_mm(chain[0], chain[1]) == 10.0
@@ -61,4 +61,4 @@ def test_a_missed_body_leaves_a_gap_that_is_seen() -> None:
 
 def test_nothing_gives_an_empty_column() -> None:
     assert link_slices([[], []], (1.0, 1.0), 4.0, SETTINGS) == []
-    assert choose_column([], SETTINGS) == ([], 0.0)
+    assert choose_column([], SETTINGS) == []

@@ -99,7 +99,12 @@ def _guesses(
     count = len(sacral)
     gaps = [int(sum(m > 0 for m in missing[i:])) for i in range(count)]
     evidence = _evidence(sacral)
-    half = [i for i in range(count) if _HALF_SACRAL[0] < evidence[i] < _HALF_SACRAL[1]]
+    # Bodies below S1 are sacral whatever they look like.
+    half = [
+        i
+        for i in range(count)
+        if _HALF_SACRAL[0] < evidence[i] < _HALF_SACRAL[1] and lowest + int(below[i]) >= _S1
+    ]
     guesses = []
     for i in range(count):
         chance = probability * _GAP_PROBABILITY ** gaps[i]

@@ -46,6 +46,12 @@ def test_a_body_that_looks_half_sacral_is_flagged() -> None:
     assert "transitional" in warnings[0]
 
 
+def test_a_body_below_s1_is_not_called_transitional() -> None:
+    guesses, warnings = name_levels([0.0, 0.0, 0.9, 0.9, 0.22], [0, 0, 0, 0])
+    assert [g.level for g in guesses] == ["L4", "L5", "S1", "S2", "S3"]
+    assert warnings == []
+
+
 def test_no_bodies_no_names() -> None:
     assert name_levels([], []) == ([], [])
 

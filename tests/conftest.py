@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,21 @@ def _data_folder() -> Path | None:
     named = os.environ.get("SIAMED_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
     return folder if folder.is_dir() else None
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Commands and bundles set logging up for a whole process; a test must not do so for the next one."""
+    siamed, root = logging.getLogger("siamed"), logging.getLogger()
+    before = siamed.level, siamed.propagate, root.level, list(root.handlers)
+    yield
+    siamed.setLevel(before[0])
+    siamed.propagate = before[1]
+    root.setLevel(before[2])
+    root.handlers[:] = before[3]
+    for logger in list(logging.Logger.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger) and logger.name.startswith("siamed"):
+            logger.disabled = False
 
 
 @pytest.fixture(scope="session")

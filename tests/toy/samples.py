@@ -14,6 +14,8 @@ import nibabel as nib
 import numpy as np
 from toy.training import make_data
 
+from siamed.pipeline.datasets.spider import GRADING_COLUMNS
+
 __all__ = ["SAMPLES", "Sample"]
 
 
@@ -49,6 +51,9 @@ def spine_mr_vertebra_detection(folder: Path) -> Sample:
     """Block spines of two subjects of the split, in the folder format the training reads."""
     affine = np.array([[-4.0, 0, 0, 0], [0, 0, -1.0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
     scans = folder / "scans"
+    columns = ["Patient", "IVD label", *GRADING_COLUMNS.values()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "radiological_gradings.csv").write_text(",".join(columns) + "\n", encoding="utf-8")
     for subject in (5, 7):
         image, label = block_spine()
         for place in (folder / "space_half", scans):

@@ -61,7 +61,7 @@ class VGGMTrunk(nn.Module):
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         if volume.ndim != 5 or volume.shape[1] != 1 or volume.shape[2] != self.slices:
-            raise ValueError(f"volume must be (B, 1, {self.slices}, H, W), got {tuple(volume.shape)}")
+            raise ValueError(f"volume must be (B, 1, {self.slices}, H, W), got {list(volume.shape)}")
         return self.layers(volume[:, 0])
 
 
@@ -126,12 +126,15 @@ class MultiTaskVGGM(nn.Module):
         )
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(
-            volume.device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16 and self.training
-        ):
-            features = self.pool5(self.trunk(volume))
-            scores = torch.cat([branch(features) for branch in self.branches], dim=1)
-        return scores.float()
+        if not torch.jit.is_scripting():  # TorchScript knows autocast only as a constant
+            if self.in_bfloat16 and self.training:
+                with torch.autocast(volume.device.type, dtype=torch.bfloat16):
+                    return self._scores(volume).float()
+        return self._scores(volume)
+
+    def _scores(self, volume: torch.Tensor) -> torch.Tensor:
+        features = self.pool5(self.trunk(volume))
+        return torch.cat([branch(features) for branch in self.branches], dim=1)
 
     def split(self, scores: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Scores of each task from the output."""

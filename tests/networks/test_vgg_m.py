@@ -71,6 +71,12 @@ def test_making_a_network_leaves_its_running_statistics_untouched() -> None:
     assert all(norm.training and int(norm.num_batches_tracked) == 0 for norm in norms)
 
 
+def test_it_can_be_scripted() -> None:
+    network = small().eval()
+    volume = torch.rand(2, 1, 1, 56, 112)
+    torch.testing.assert_close(torch.jit.script(network)(volume), network(volume))
+
+
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="slices must be at least 1, got 0"):
         VGGMTrunk(slices=0, width=1.0, batch_norm=False)
@@ -78,5 +84,5 @@ def test_wrong_arguments_are_named() -> None:
         VGGMTrunk(slices=1, width=0, batch_norm=False)
     with pytest.raises(ValueError, match="classes must hold 2 or more"):
         MultiTaskVGGM([5, 1], 1, (56, 112), 0.05, 16, 0.3, True)
-    with pytest.raises(ValueError, match=r"volume must be \(B, 1, 1, H, W\), got \(2, 1, 9, 56, 112\)"):
+    with pytest.raises(ValueError, match=r"volume must be \(B, 1, 1, H, W\), got \[2, 1, 9, 56, 112\]"):
         small()(torch.zeros(2, 1, 9, 56, 112))

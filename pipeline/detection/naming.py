@@ -27,10 +27,8 @@ LEVELS = (
 
 _S1 = LEVELS.index("S1")
 _FLOOR = 0.02  # a map can be wrong with any confidence
-_ODDS_SCALE, _ODDS_POWER = (
-    3.0,
-    2.0,
-)  # S1 itself has a share of 0.5-0.8, L5 below 0.2: this puts even odds at 0.25
+# S1 itself has a share of 0.5-0.8, L5 mostly below 0.3: even odds at a third.
+_ODDS_SCALE, _ODDS_POWER = 2.0, 2.0
 _NO_SACRUM_PRIOR = 0.1  # of hypotheses "the sacrum is not in view" together, before looking
 _OFFSETS = 8  # without a sacrum the lowest body may be any of L5 ... T10
 _GAP_PROBABILITY = 0.8  # that a gap holds as many bodies as it has room for

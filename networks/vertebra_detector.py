@@ -52,8 +52,12 @@ class VertebraDetectorNet(nn.Module):
                 head.bias[:7] = -4.0  # heatmaps are nearly empty: start there
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(
-            image.device.type, dtype=torch.bfloat16, enabled=self.train_in_bfloat16 and self.training
-        ):
-            maps = self.unet(self.stem(image))
-        return functional.interpolate(maps.float(), scale_factor=2.0, mode="bilinear", align_corners=False)
+        if not torch.jit.is_scripting():  # TorchScript knows autocast only as a constant
+            if self.train_in_bfloat16 and self.training:
+                with torch.autocast(image.device.type, dtype=torch.bfloat16):
+                    return self._maps(image)
+        return self._maps(image)
+
+    def _maps(self, image: torch.Tensor) -> torch.Tensor:
+        maps = self.unet(self.stem(image)).float()
+        return functional.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=False)

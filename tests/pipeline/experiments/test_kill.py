@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from mlflow import MlflowClient
 from toy.training import TOY, make_data, toy_workflow
 
 from siamed.pipeline.experiments.files import replace_file
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the commands started here: sums over more threads are other sums."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def start(data: Path, output: Path, cwd: Path, **overrides: Any) -> subprocess.Popen:

@@ -137,6 +137,34 @@ def _instances(mask: np.ndarray, spacing: np.ndarray, minimum_mm3: float) -> lis
     return [labels == i + 1 for i in range(count) if sizes[i] >= minimum_mm3]
 
 
+def _split_at_discs(
+    bodies: list[np.ndarray], discs: list[np.ndarray], spacing: np.ndarray, minimum_mm3: float
+) -> list[np.ndarray]:
+    """Part bodies that a bony bridge joins: at the plane of a disc that lies between their centers."""
+    parted = list(bodies)
+    for disc in discs:
+        points = np.argwhere(disc) * spacing
+        center = points.mean(0)
+        normal = np.linalg.eigh(np.cov((points - center).T))[1][:, 0]
+        for index, body in enumerate(parted):
+            places = np.argwhere(body)
+            low, high = np.percentile(places[:, 1] * spacing[1], (20, 80))
+            if not low < center[1] < high:
+                continue
+            side = (places * spacing - center) @ normal > 0
+            share = side.mean()
+            if min(share, 1 - share) * len(places) * np.prod(spacing) < minimum_mm3 or not 0.2 < share < 0.8:
+                continue
+            halves = []
+            for chosen in (side, ~side):
+                half = np.zeros_like(body)
+                half[tuple(places[chosen].T)] = True
+                halves.append(half)
+            parted[index : index + 1] = halves
+            break
+    return parted
+
+
 def _slice_regions(instance: np.ndarray, spacing: np.ndarray, minimum_mm2: float) -> dict[int, np.ndarray]:
     """The largest connected region of an instance in each slice, where it is large enough."""
     regions = {}
@@ -172,7 +200,9 @@ def vertebral_bodies(label: np.ndarray, spacing: Sequence[float]) -> list[BodyLa
     if label.ndim != 3:
         raise ValueError(f"label must have 3 dimensions (D, H, W), got shape {label.shape}")
     size = np.asarray(spacing, float)
+    discs = _instances(label == DISC, size, 300.0)
     bodies = _instances(separate_bodies(label), size, _MIN_BODY_VOLUME_MM3)
+    bodies = _split_at_discs(bodies, discs, size, _MIN_BODY_VOLUME_MM3)
     if not bodies:
         return []
     bodies.sort(key=lambda m: float(np.argwhere(m.any((0, 2))).mean()))
@@ -187,7 +217,6 @@ def vertebral_bodies(label: np.ndarray, spacing: Sequence[float]) -> list[BodyLa
         rows = np.flatnonzero(instance.any((0, 2)))
         body.partial = bool(rows[0] == 0 or rows[-1] == label.shape[1] - 1)
         found.append(body)
-    discs = _instances(label == DISC, size, 300.0)
     sacral = _sacral_body(discs, found[-1], _column_direction(centers, len(bodies) - 1), size)
     cut = _cut_body(discs, found[0], _column_direction(centers, 0), size)
     return ([sacral] if sacral else []) + found[::-1] + ([cut] if cut else [])

@@ -1,9 +1,11 @@
 """How good a detection is, against labelled bodies.
 
 Contract: a labelled whole body is *found* if the center of a detected one lies inside its quadrilateral in
-the detection's middle slice, or in the nearest slice in which the label shows it. A detection is *false* if
+the detection's middle slice, or in the nearest slice in which the label shows it; of a detected body that
+reaches beyond the scan, the center of what lies within counts. A detection is *false* if
 it lies in no labelled body, is not within ``S1_RADIUS_MM`` of the labelled S1, and is not an unlabelled
-body at the edge of the labelled column (labels leave out cut bodies): above the highest labelled body. Two
+body at the edge of the labelled column (labels leave out cut bodies): above the upper plate of the highest
+labelled body. Two
 detections in one body: the second is false. Names are right in a scan if each found body carries the name
 that counting from the labelled sacral plate gives. Corner errors are in-plane distances in mm over all
 slices in which label and detection both show the body; the labels' corners come from
@@ -53,6 +55,13 @@ def _voxels(points_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return (points_mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
 
 
+def _visible_center(vertebra: Vertebra, affine: np.ndarray) -> np.ndarray:
+    """(slice, row, column) of the middle of the body's part below the upper edge of the scan."""
+    corners = _voxels(vertebra.corners_mm, affine)
+    corners[:, 1] = np.maximum(corners[:, 1], 0)
+    return corners.mean(0)
+
+
 def _nearest_quad(body: BodyLabel, index: int) -> np.ndarray:
     return body.slice_corners[min(body.slice_corners, key=lambda d: abs(d - index))]
 
@@ -69,10 +78,9 @@ def score_column(case_id: str, column: Column, bodies: Sequence[BodyLabel], affi
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[1:]
     whole = [b for b in bodies if not b.sacral and not b.partial and b.slice_corners]
     score = ScanScore(case_id, labelled=len(whole), names_right=True)
-    top = min((c[:, 0].min() for b in bodies for c in b.slice_corners.values()), default=0.0)
     taken: set[int] = set()
     for vertebra in column.vertebrae:
-        center = _voxels(vertebra.center_mm[None], affine)[0]
+        center = _visible_center(vertebra, affine)
         hit = next(
             (
                 b
@@ -97,7 +105,7 @@ def score_column(case_id: str, column: Column, bodies: Sequence[BodyLabel], affi
             if vertebra.level != "S1":
                 score.names_right = False
                 score.notes.append(f"S1 named {vertebra.level}")
-        elif hit is None and center[1] < top:
+        elif hit is None and _is_above(bodies, center):
             score.notes.append("unlabelled body above the labels")
         else:
             score.false += 1
@@ -116,6 +124,20 @@ def _is_s1(bodies: Sequence[BodyLabel], center: np.ndarray, spacing: np.ndarray)
             middle = _nearest_quad(body, round(center[0])).mean(0)
             return float(np.linalg.norm((center[1:] - middle) * spacing)) <= S1_RADIUS_MM
     return False
+
+
+def _is_above(bodies: Sequence[BodyLabel], center: np.ndarray) -> bool:
+    """Whether a point lies above the upper plate of the highest labelled body."""
+    labelled = [b for b in bodies if b.slice_corners]
+    if not labelled:
+        return False
+    anterior, posterior, inferior, _ = _nearest_quad(max(labelled, key=lambda b: b.order), round(center[0]))
+    plate = posterior - anterior
+
+    def side(point: np.ndarray) -> float:
+        return float(plate[0] * (point - anterior)[1] - plate[1] * (point - anterior)[0])
+
+    return side(center[1:]) * side(inferior) < 0
 
 
 def _corner_errors(

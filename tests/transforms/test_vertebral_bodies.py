@@ -44,6 +44,15 @@ def test_three_bodies_and_s1_are_ordered_from_the_sacrum_up() -> None:
     assert rows == sorted(rows, reverse=True)
 
 
+def test_bodies_that_a_bony_bridge_joins_are_two() -> None:
+    label = column()
+    label[:, 40:60, 24:32] = 1  # in front of the disc between the upper two bodies
+    bodies = vertebral_bodies(label, SPACING)
+    assert [b.order for b in bodies] == [0, 1, 2, 3]
+    upper = bodies[3].slice_corners[2]
+    assert abs(upper[1:3, 0] - [20, 45]).max() <= 5  # its posterior corners, away from the bridge
+
+
 def test_corners_of_a_rectangle_are_its_corners() -> None:
     lowest = vertebral_bodies(column(), SPACING)[1]
     expected = np.array([[88, 30], [88, 59], [113, 59], [113, 30]], float)  # AS, PS, PI, AI of rows 88-113

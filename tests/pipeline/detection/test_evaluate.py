@@ -84,3 +84,16 @@ def test_the_summary_pools_bodies_and_averages_scans() -> None:
     assert figures["found"] == pytest.approx(0.5)
     assert figures["scans_without_false"] == 1.0
     assert figures["s1_found"] == 0.5
+
+
+def test_of_a_body_cut_by_the_upper_edge_what_is_in_view_is_compared() -> None:
+    seen = np.array([[0.0, 60], [6.0, 94], [14.0, 94], [8.0, 60]])
+    whole = seen - np.array(
+        [[18.0, 0], [18.0, 0], [0, 0], [0, 0]]
+    )  # its center lies above what the label shows
+    bodies = [*labels(), BodyLabel(4, {1: seen}, {1: seen.mean(0)}, partial=True)]
+    quads = [whole, *column_corners(4)]
+    names = ["L2", "L3", "L4", "L5", "S1"]
+    found = Column(tuple(vertebra(q, n) for q, n in zip(quads, names, strict=True)))
+    score = score_column("a", found, bodies, AFFINE)
+    assert (score.false, score.found, score.names_right, score.notes) == (0, 3, True, [])

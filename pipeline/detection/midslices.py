@@ -1,6 +1,9 @@
 """Count discs in the unlabelled middle slices of SPIDER against the number its tables give.
 
-    python -m siamed.pipeline.detection.midslices --dataset_dir FOLDER --out runs/midslices
+    python -m siamed.pipeline.detection.midslices --dataset_dir FOLDER --trainings runs/cv --out runs/mid
+
+With ``--trainings``, the folder of a cross-validation, each patient is read by the detector of the fold that
+left this patient out; without it the bundle's own detector reads all, also the patients it was trained on.
 
 Contract: SPIDER's table gives each scan's number of discs, its gradings say how many of them were graded,
 counted from the sacrum. A slice *agrees* if S1 is found and the number of discs found above it, up to the
@@ -16,7 +19,7 @@ import csv
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,10 +30,13 @@ from matplotlib.figure import Figure
 from monai.data import MetaTensor
 from tqdm import tqdm
 
+from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.datasets.manifest import Manifest
 from siamed.pipeline.datasets.spider import spider_manifest
+from siamed.pipeline.datasets.splits import read_folds
 from siamed.pipeline.experiments.files import replace_file, write_json
 
+from .cross_validate import BUNDLE, detector_from_checkpoint
 from .detector import VertebraDetector
 from .figures import draw_column
 from .training_data import canonical_image
@@ -54,6 +60,19 @@ def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
         if scan.discs:
             discs = int(scan.discs)
             yield {**asdict(scan), "discs": discs, "graded": min(discs, graded[scan.subject_id] or discs)}
+
+
+def _detectors(trainings: Path | None, device: str) -> Callable[[str], VertebraDetector]:
+    """Which detector reads a subject."""
+    if trainings is None:
+        shipped = VertebraDetector.from_bundle(BUNDLE, device)
+        return lambda subject: shipped
+    folds = read_folds(bundle_path(BUNDLE) / "configs" / "folds.json")
+    held_out = {subject: index for index, members in enumerate(folds) for subject in members}
+    trained = [
+        detector_from_checkpoint(trainings / f"fold_{k}" / "latest.pt", device) for k in range(len(folds))
+    ]
+    return lambda subject: trained[held_out[subject]]
 
 
 def _detect(
@@ -88,12 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder with midslice/, scans.csv, radiological_gradings.csv",
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bundle", default="spine_mr_vertebra_detection")
+    parser.add_argument("--trainings", type=Path, help="folder of the cross-validation's trainings")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen.out.mkdir(parents=True, exist_ok=True)
-    detector = VertebraDetector.from_bundle(chosen.bundle, chosen.device)
+    detectors = _detectors(chosen.trainings, chosen.device)
     results, failures = [], []
     for row in tqdm(
         list(_rows(spider_manifest(chosen.dataset_dir))),
@@ -101,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mininterval=5.0,
         disable=not sys.stderr.isatty(),
     ):
-        image, affine, column = _detect(detector, row, chosen.dataset_dir)
+        image, affine, column = _detect(detectors(row["subject_id"]), row, chosen.dataset_dir)
         found = count_discs(column, row["graded"])
         row |= {
             "found": "no S1" if found is None else found,

@@ -1,9 +1,9 @@
 """Time and memory of one ``siamed grade`` as a whole process on a DICOM study of 15 x 512 x 512.
 
 Claim: a scan is graded in seconds on a desktop's processor, start of Python, imports and report included.
-The study is a phantom's; nothing is said about how right the grades are. The child runs once a repeat, and
-once more under ``-X importtime`` for the share of imports (that run is slower and is not among the
-seconds).
+The study is a phantom's; nothing is said about how right the grades are. The child runs once a repeat. Where
+the time goes is told by two more runs that are not among the seconds: the same road with a clock read after
+each step, and one under ``-X importtime`` for the share of each package's import.
 
 Run: ``SIAMED_ID_KEY=... python benchmarks/grade_end_to_end.py --out grade_end_to_end.json``.
 """
@@ -29,14 +29,48 @@ logger = logging.getLogger("grade_end_to_end")
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| (\s*)(\S+)")
 
 
-def child(command: list[str]) -> tuple[float, str]:
-    """Wall seconds and standard error of a process that must end well."""
+STEPS = """
+import json, sys, time
+from pathlib import Path
+marks = [("", time.perf_counter())]
+def done(step): marks.append((step, time.perf_counter()))
+from siamed.pipeline.startup import import_monai_lean
+import_monai_lean()
+from siamed.pipeline.cases import Outcome, Output
+from siamed.pipeline.detection import VertebraDetector
+from siamed.pipeline.grading import DiscGrader
+from siamed.pipeline.scans import find_cases, read_scan, sagittal_view
+from siamed.pipeline.spine import SpineReader, cut_discs
+import torch
+done("import")
+reader = SpineReader.from_bundles(device="cpu")
+done("load the networks")
+case = find_cases(sys.argv[1])[0]
+scan = read_scan(case)
+done("read the scan")
+column = reader.detector(sagittal_view(scan))
+done("detect")
+discs = cut_discs(sagittal_view(scan), column)
+done("extract discs")
+reader.grader(torch.stack([image.as_tensor() for image in discs.images]))
+done("grade")
+reading = reader.grade(scan)
+done("again: detect, extract, grade")
+Output(Path(sys.argv[2]), True).add(Outcome(case.case_id, case.path, reading))
+done("write the report")
+print(json.dumps({b[0]: round(b[1] - a[1], 3) for a, b in zip(marks, marks[1:])}))
+"""
+"""The road of ``siamed grade``, step by step; the second reading is without first-use costs."""
+
+
+def child(command: list[str]) -> tuple[float, str, str]:
+    """Wall seconds, standard output and standard error of a process that must end well."""
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
     if done.returncode:
         raise RuntimeError(f"{command[3:]} ended with {done.returncode}: {done.stderr[-2000:]}")
-    return seconds, done.stderr
+    return seconds, done.stdout, done.stderr
 
 
 def import_seconds(stderr: str, count: int = 10) -> dict[str, float]:
@@ -61,7 +95,7 @@ def main() -> None:
         study = Path(temporary) / "study"
         # The parent stays small: memory is asked of the children alone, and the writer is a child of its own.
         writer = "import sys; from siamed.pipeline.phantoms import write_study as write; write(sys.argv[1])"
-        writing, _ = child([sys.executable, "-c", writer, str(study)])
+        writing, *_ = child([sys.executable, "-c", writer, str(study)])
         peak_writing = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
         def command(number: int, *options: str) -> list[str]:
@@ -72,13 +106,15 @@ def main() -> None:
 
         seconds = [round(child(command(k))[0], 2) for k in range(args.repeats)]
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        imports = import_seconds(child(command(args.repeats, "-X", "importtime"))[1])
+        imports = import_seconds(child(command(args.repeats, "-X", "importtime"))[2])
+        steps = child([sys.executable, "-c", STEPS, str(study), str(Path(temporary) / "steps")])[1]
     result = {
         "command": args.command,
         "wall_seconds": seconds,
         "peak_mb": round(peak / 1024, 1),
         "peak_mb_is_the_writer's": peak == peak_writing,
         "writing_the_study_seconds": round(writing, 2),
+        "step_seconds": json.loads(steps.splitlines()[-1]),
         "import_seconds": imports,
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain")),

@@ -27,8 +27,7 @@ LEVELS = (
 
 _S1 = LEVELS.index("S1")
 _FLOOR = 0.02  # a map can be wrong with any confidence
-# S1 itself has a share of 0.5-0.8, L5 mostly below 0.3: even odds at a third.
-_ODDS_SCALE, _ODDS_POWER = 2.0, 2.0
+_ODDS_POWER = 2.0
 _NO_SACRUM_PRIOR = 0.1  # of hypotheses "the sacrum is not in view" together, before looking
 _OFFSETS = 8  # without a sacrum the lowest body may be any of L5 ... T10
 _GAP_PROBABILITY = 0.8  # that a gap holds as many bodies as it has room for
@@ -87,7 +86,7 @@ def name_levels(sacral: Sequence[float], missing: Sequence[int]) -> tuple[list[L
 def _evidence(sacral: Sequence[float]) -> np.ndarray:
     """Probability that a body is sacral, from the share of the S1 map at its center [D-0024]."""
     share = np.clip(np.asarray(sacral, float), 1e-3, 1 - 1e-3)
-    odds = (_ODDS_SCALE * share / (1 - share)) ** _ODDS_POWER
+    odds = (share / (1 - share)) ** _ODDS_POWER
     return np.clip(odds / (1 + odds), _FLOOR, 1 - _FLOOR)
 
 

@@ -41,13 +41,13 @@ def test_a_gap_is_counted_lowers_the_probability_and_is_told() -> None:
 
 
 def test_a_body_that_looks_half_sacral_is_flagged() -> None:
-    guesses, warnings = name_levels([0.0, 0.0, 0.28, 0.9], [0, 0, 0])
+    guesses, warnings = name_levels([0.0, 0.0, 0.42, 0.9], [0, 0, 0])
     assert [g.flags for g in guesses] == [(), (), ("transitional",), ()]
     assert "transitional" in warnings[0]
 
 
 def test_a_body_below_s1_is_not_called_transitional() -> None:
-    guesses, warnings = name_levels([0.0, 0.0, 0.9, 0.9, 0.28], [0, 0, 0, 0])
+    guesses, warnings = name_levels([0.0, 0.0, 0.9, 0.9, 0.42], [0, 0, 0, 0])
     assert [g.level for g in guesses] == ["L4", "L5", "S1", "S2", "S3"]
     assert warnings == []
 

@@ -1,8 +1,8 @@
 """How good a detection is, against labelled bodies.
 
 Contract: a labelled whole body is *found* if the center of a detected one lies inside its quadrilateral in
-the detection's middle slice, or in the nearest slice in which the label shows it; of a detected body that
-reaches beyond the scan, the center of what lies within counts. A detection is *false* if
+the detection's middle slice, or in the nearest slice in which the label shows it; of a body that reaches
+beyond the scan, the center of what lies within may do so too. A detection is *false* if
 it lies in no labelled body, is not within ``S1_RADIUS_MM`` of the labelled S1, and is not an unlabelled
 body at the edge of the labelled column (labels leave out cut bodies): above the upper plate of the highest
 labelled body. Two
@@ -55,11 +55,12 @@ def _voxels(points_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return (points_mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
 
 
-def _visible_center(vertebra: Vertebra, affine: np.ndarray) -> np.ndarray:
-    """(slice, row, column) of the middle of the body's part below the upper edge of the scan."""
+def _centers(vertebra: Vertebra, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(slice, row, column) of a body's center, and of the center of its part below the scan's upper edge."""
     corners = _voxels(vertebra.corners_mm, affine)
-    corners[:, 1] = np.maximum(corners[:, 1], 0)
-    return corners.mean(0)
+    visible = corners.copy()
+    visible[:, 1] = np.maximum(visible[:, 1], 0)
+    return corners.mean(0), visible.mean(0)
 
 
 def _nearest_quad(body: BodyLabel, index: int) -> np.ndarray:
@@ -80,14 +81,14 @@ def score_column(case_id: str, column: Column, bodies: Sequence[BodyLabel], affi
     score = ScanScore(case_id, labelled=len(whole), names_right=True)
     taken: set[int] = set()
     for vertebra in column.vertebrae:
-        center = _visible_center(vertebra, affine)
+        center, visible = _centers(vertebra, affine)
         hit = next(
             (
                 b
                 for b in bodies
                 if b.slice_corners
                 and not b.sacral
-                and _contains(_nearest_quad(b, round(center[0])), center[1:])
+                and any(_contains(_nearest_quad(b, round(c[0])), c[1:]) for c in (visible, center))
             ),
             None,
         )

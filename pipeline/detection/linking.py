@@ -25,6 +25,7 @@ class LinkSettings:
         reach_mm: a track may skip slices over this distance across the slices.
         min_share: a track seen in less than this share of the typical track's slices is dropped.
         node_cost: what a track's score must exceed to be worth adding to the column.
+        max_overlap: of neighbours along the column, as a share of the lower one of their heights.
         max_disc_mm: plates farther apart than this have something between them that was missed.
         max_missing: a chain may bridge at most this many missed bodies.
     """
@@ -33,6 +34,7 @@ class LinkSettings:
     reach_mm: float = 12.0
     min_share: float = 0.2
     node_cost: float = 0.25
+    max_overlap: float = 0.2
     max_disc_mm: float = 20.0
     max_missing: int = 2
 
@@ -159,7 +161,7 @@ def _edge(upper: Track, lower: Track, settings: LinkSettings) -> float | None:
     if step[0] <= 0:
         return None
     gap = plate_gap_mm(upper, lower)
-    if gap < -0.35 * min(upper.height, lower.height):
+    if gap < -settings.max_overlap * min(upper.height, lower.height):
         return None
     down = upper.quad[2:].mean(0) - upper.quad[:2].mean(0)
     along = (lower.quad[1] - lower.quad[0] + upper.quad[2] - upper.quad[3]) / 2
@@ -192,4 +194,19 @@ def choose_column(tracks: Sequence[Track], settings: LinkSettings) -> list[Track
     while at is not None:
         chain.append(order[at])
         at = before[at]
-    return chain[::-1]
+    return _without_intruders(chain[::-1], settings)
+
+
+def _without_intruders(chain: list[Track], settings: LinkSettings) -> list[Track]:
+    """Of three neighbours whose outer two leave room for a disc only, the weakest is no body."""
+    kept = list(chain)
+    while True:
+        crowded = [
+            j
+            for i in range(1, len(kept) - 1)
+            if not missing_between(kept[i - 1], kept[i + 1], settings)
+            for j in (i - 1, i, i + 1)
+        ]
+        if not crowded:
+            return kept
+        del kept[min(crowded, key=lambda i: kept[i].score)]

@@ -72,7 +72,13 @@ def _detectors(trainings: Path | None, device: str) -> Callable[[str], VertebraD
     trained = [
         detector_from_checkpoint(trainings / f"fold_{k}" / "latest.pt", device) for k in range(len(folds))
     ]
-    return lambda subject: trained[held_out[subject]]
+
+    def reader(subject: str) -> VertebraDetector:
+        if subject not in held_out:
+            raise ValueError(f"folds.json must name every subject, {subject!r} is in none of its folds")
+        return trained[held_out[subject]]
+
+    return reader
 
 
 def _detect(

@@ -62,3 +62,27 @@ def test_a_missed_body_leaves_a_gap_that_is_seen() -> None:
 def test_nothing_gives_an_empty_column() -> None:
     assert link_slices([[], []], (1.0, 1.0), 4.0, SETTINGS) == []
     assert choose_column([], SETTINGS) == []
+
+
+def test_a_disc_seen_as_a_body_is_dropped_and_not_its_neighbors() -> None:
+    disc = column_corners(1, top=56.0)  # between the first two bodies
+    disc[0, 2:, 0] = 66.0
+    slices = [[*bodies(column_corners()), *bodies(disc, score=0.4)]] * 5
+    tracks = link_slices(slices, (1.0, 1.0), 4.0, SETTINGS)
+    chain = choose_column(tracks, SETTINGS)
+    assert len(tracks) == 6
+    assert [round(float(t.quad[0, 0])) for t in chain] == [30, 66, 102, 138, 174]
+
+
+def test_a_collapsed_body_keeps_its_place_between_its_discs() -> None:
+    corners = column_corners()
+    corners[2, :2, 0] += 18.0  # 8 mm high, under a disc that has taken the room
+    chain = choose_column(link_slices([bodies(corners)] * 5, (1.0, 1.0), 4.0, SETTINGS), SETTINGS)
+    assert len(chain) == 5
+
+
+def test_bodies_that_overlap_are_no_neighbors() -> None:
+    twice = column_corners(1, top=50.0)
+    slices = [[*bodies(column_corners()), *bodies(twice, score=0.6)]] * 5
+    chain = choose_column(link_slices(slices, (1.0, 1.0), 4.0, SETTINGS), SETTINGS)
+    assert [round(float(t.quad[0, 0])) for t in chain] == [30, 66, 102, 138, 174]

@@ -25,6 +25,7 @@ _MULTIPLE = 32  # the network halves its input five times
 _EDGE_MM = 2.0  # a corner this close to the edge of the scan may lie beyond it
 _PARTIAL_SHARE = 0.5
 _SACRAL_SHARE = 0.3
+_CREDIBLE_SCORE = 0.5
 _ZOOM_GAIN = 1.15  # another zoom must be clearly better: the header is right far more often than not
 
 
@@ -122,15 +123,23 @@ class VertebraDetector:
         for zoom in self.zooms:
             tracks = link_slices(self.detect_slices(part, pixel_mm, zoom), pixel_mm, slice_mm, self.link)
             chain = self._choose(tracks, volume.shape, pixel_mm)
-            # Sacral bodies do not count: enlarged, the sacrum falls into any number of them.
-            totals.append(sum(t.score - self.link.node_cost for t in chain if t.sacral < _SACRAL_SHARE))
+            # Enlarged, the sacrum falls into any number of bodies and the edge shows pieces: they do not
+            # count. Dim bodies count against a zoom, or one in which discs look like bodies would win.
+            whole = [t for t in chain if t.sacral < _SACRAL_SHARE and t.partial <= _PARTIAL_SHARE]
+            totals.append(sum(t.score - _CREDIBLE_SCORE for t in whole))
         best = int(np.argmax(totals))
-        return self.zooms[best] if totals[best] > _ZOOM_GAIN * totals[0] else self.zooms[0]
+        return self.zooms[best] if totals[best] > _ZOOM_GAIN * max(totals[0], 0.0) else self.zooms[0]
 
     def _choose(self, tracks: list[Track], shape: torch.Size, pixel_mm: tuple[float, float]) -> list[Track]:
-        """The best chain; a body that looks cut although it lies inside the scan is no body."""
+        """The best chain; what looks cut although it lies inside the scan is S1, which tapers, or no body."""
         extent = np.asarray(shape[1:]) * pixel_mm
-        kept = [t for t in tracks if t.partial <= _PARTIAL_SHARE or not _inside(t.quad, extent, _EDGE_MM)]
+        kept = [
+            t
+            for t in tracks
+            if t.partial <= _PARTIAL_SHARE
+            or t.sacral > _SACRAL_SHARE
+            or not _inside(t.quad, extent, _EDGE_MM)
+        ]
         return choose_column(kept, self.link)
 
     @torch.inference_mode()

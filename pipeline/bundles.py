@@ -116,15 +116,20 @@ def bundle_hparams(bundle: str | Path) -> dict[str, Any]:
     )
 
 
-def bundle_info(bundle: str | Path) -> dict[str, str]:
-    """Name, version and SHA-256 of the weights of a bundle.
+def bundle_info(bundle: str | Path) -> dict[str, Any]:
+    """Name, version, SHA-256 of the weights, and agreement with readers (``figures.kappa`` of the metadata).
 
     Raises:
         FileNotFoundError: if the bundle has no weights.
     """
     root = bundle_path(bundle)
     metadata = read_json(root / "configs" / "metadata.json")
-    return {"name": root.name, "version": str(metadata["version"]), "sha256": sha256_of(_weights_file(root))}
+    return {
+        "name": root.name,
+        "version": str(metadata["version"]),
+        "sha256": sha256_of(_weights_file(root)),
+        "agreement": dict(metadata.get("figures", {}).get("kappa", {})),
+    }
 
 
 def _weights_file(root: Path) -> Path:

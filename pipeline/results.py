@@ -67,11 +67,20 @@ class ScanFacts:
 
 @dataclass(frozen=True)
 class BundleFacts:
-    """Which weights spoke: the bundle's name and version, and the SHA-256 of its weights."""
+    """Which weights spoke, and how far they are to be trusted.
+
+    Args:
+        name: the bundle's name.
+        version: the bundle's version.
+        sha256: of its weights.
+        agreement: task -> quadratic kappa with a reader in cross-validation, as the bundle's metadata give
+            it; empty where they do not.
+    """
 
     name: str
     version: str
     sha256: str
+    agreement: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,12 @@ class SpineResult:
     discs: tuple[DiscResult, ...]
     warnings: tuple[str, ...] = ()
     software: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def agreement(self) -> dict[str, float]:
+        """Task -> quadratic kappa with a reader, of the grades given and of all bundles that say so."""
+        said = {task: kappa for bundle in self.bundles for task, kappa in bundle.agreement.items()}
+        return {task: said[task] for task in self.tasks if task in said}
 
     @property
     def tasks(self) -> tuple[str, ...]:

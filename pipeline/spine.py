@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 GRADING_BUNDLE = "spine_mr_disc_grading"
+_POOR_KAPPA = 0.2  # up to here agreement is "slight" or none [landis1977agreement]
 _MM_DECIMALS, _VOXEL_DECIMALS, _PROBABILITY_DECIMALS = 3, 3, 6
 
 
@@ -136,7 +137,7 @@ class SpineReader:
             grader = DiscGrader.from_bundle(grading, place)
             names.append(grading)
         facts = [bundle_info(name) for name in names]
-        return cls(detector, grader, [BundleFacts(f["name"], str(f["version"]), f["sha256"]) for f in facts])
+        return cls(detector, grader, [BundleFacts(**fact) for fact in facts])
 
     def detect(self, scan: Scan) -> SpineReading:
         """Find and name the vertebrae.
@@ -224,6 +225,7 @@ class SpineReader:
             warnings=found.result.warnings
             + _uncut_warning(found.result.discs, range(len(found.column.discs)), discs),
         )
+        result = replace(result, warnings=result.warnings + _agreement_warning(result.agreement))
         return replace(found, result=result, discs=discs)
 
     def _result(
@@ -394,6 +396,13 @@ def _uncut_warning(
     if not names:
         return ()
     return (f"Not used, as the outline found is not that of {noun}: {', '.join(names)}.",)
+
+
+def _agreement_warning(agreement: Mapping[str, float]) -> tuple[str, ...]:
+    poor = [f"{task} ({kappa:.2f})" for task, kappa in agreement.items() if kappa < _POOR_KAPPA]
+    if not poor:
+        return ()
+    return (f"Not to be relied on, as they hardly agree with readers (kappa): {', '.join(poor)}.",)
 
 
 def _probability(value: float) -> float:

@@ -141,7 +141,7 @@ def reader() -> Any:
 
     bundles = [
         BundleFacts("detection_of_tests", "0.1.0", "a" * 64),
-        BundleFacts("grading_of_tests", "0.2.0", "b" * 64),
+        BundleFacts("grading_of_tests", "0.2.0", "b" * 64, {"pfirrmann": 0.79, "herniation": 0.11}),
     ]
     return SpineReader(KnowingDetector(), CountingGrader(), bundles)
 

@@ -124,7 +124,12 @@ def test_the_hash_is_that_of_the_weights_file(built: Path) -> None:
     import hashlib
 
     expected = hashlib.sha256((built / "models" / "model.pt").read_bytes()).hexdigest()
-    assert bundle_info(built) == {"name": "toy_bundle", "version": "0.1.0", "sha256": expected}
+    assert bundle_info(built) == {
+        "name": "toy_bundle",
+        "version": "0.1.0",
+        "sha256": expected,
+        "agreement": {},
+    }
 
 
 def test_hyperparameters_come_from_the_training_configuration(built: Path) -> None:

@@ -89,6 +89,12 @@ def test_warnings_of_the_detector_reach_the_result(spine: Any, scan_file: Path) 
     assert "The sacrum is not seen." in SpineReader(detector).detect(read_scan(scan_file)).result.warnings
 
 
+def test_a_score_that_hardly_agrees_with_readers_is_named(reader: Any, scan_file: Path) -> None:
+    (warning,) = [w for w in reader.grade(read_scan(scan_file)).result.warnings if "kappa" in w]
+    assert "herniation (0.11)" in warning
+    assert "pfirrmann" not in warning
+
+
 def test_a_scan_without_vertebrae_is_a_case_error(spine: Any, scan_file: Path) -> None:
     with pytest.raises(CaseError, match="no vertebra was found") as caught:
         SpineReader(spine.EmptyDetector(), spine.CountingGrader()).grade(read_scan(scan_file))

@@ -79,6 +79,7 @@ def test_the_page_names_every_level_grade_and_bundle(page: Page, reading: Any) -
     assert "Pfirrmann grade" in page.words
     assert "Research use only. Not a diagnosis." in page.text
     assert "expected 4.5" in page.text
+    assert "kappa 0.79" in page.text
 
 
 def test_warnings_stand_on_the_page(spine: Any, scan_file: Path) -> None:

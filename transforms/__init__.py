@@ -16,8 +16,6 @@ _HOME = {
     "ExtractVertebralBodyd": "extract_vertebral_body",
     "MedianNormalization": "median_normalization",
     "MedianNormalizationd": "median_normalization",
-    "extract_discs": "extract_disc",
-    "extract_vertebral_bodies": "extract_vertebral_body",
     "map_to_scan": "extract_volume",
 }
 

@@ -28,7 +28,7 @@ from siamed.transforms.extract_volume import (
 from siamed.transforms.geometry import Corners
 from siamed.transforms.median_normalization import MedianNormalization
 
-__all__ = ["DISC_SIZE", "DISC_WIDTH_FRACTION", "ExtractDisc", "ExtractDiscd", "extract_discs"]
+__all__ = ["DISC_SIZE", "DISC_WIDTH_FRACTION", "ExtractDisc", "ExtractDiscd"]
 
 DISC_SIZE = (9, 112, 224)
 DISC_WIDTH_FRACTION = 0.50  # share of the columns that the disc's width takes [D-0015]
@@ -202,17 +202,3 @@ class ExtractDiscd(ExtractVolumed):
 
     def _corners(self, data: Mapping[Hashable, torch.Tensor]) -> tuple:
         return data[self.upper_key], data[self.lower_key]
-
-
-def extract_discs(image: MetaTensor, pairs: Sequence[tuple[Corners, Corners]], **options) -> list[MetaTensor]:
-    """Cut all discs of a scan: ``ExtractDisc(**options).many(image, pairs)``.
-
-    Args:
-        image: ``(C, D, H, W)`` in LIP.
-        pairs: for each disc the corners of its (upper, lower) vertebral body.
-        options: arguments of :class:`ExtractDisc`.
-
-    Returns:
-        One ``(C, 9, 112, 224)`` MetaTensor a disc.
-    """
-    return ExtractDisc(**options).many(image, pairs)

@@ -25,13 +25,7 @@ from siamed.transforms.extract_volume import (
 from siamed.transforms.geometry import Corners
 from siamed.transforms.median_normalization import MedianNormalization
 
-__all__ = [
-    "BODY_SIZE",
-    "BODY_WIDTH_FRACTION",
-    "ExtractVertebralBody",
-    "ExtractVertebralBodyd",
-    "extract_vertebral_bodies",
-]
+__all__ = ["BODY_SIZE", "BODY_WIDTH_FRACTION", "ExtractVertebralBody", "ExtractVertebralBodyd"]
 
 BODY_SIZE = (9, 224, 224)
 BODY_WIDTH_FRACTION = 0.50  # that of the discs, so that both kinds of volume share one scale [D-0015]
@@ -200,17 +194,3 @@ class ExtractVertebralBodyd(ExtractVolumed):
 
     def _corners(self, data: Mapping[Hashable, torch.Tensor]) -> tuple:
         return data[self.corners_key], None if self.reference_key is None else data[self.reference_key]
-
-
-def extract_vertebral_bodies(image: MetaTensor, bodies: Sequence[Corners], **options) -> list[MetaTensor]:
-    """Cut all vertebral bodies of a scan: ``ExtractVertebralBody(**options).many(image, bodies)``.
-
-    Args:
-        image: ``(C, D, H, W)`` in LIP.
-        bodies: corners of each body, from superior to inferior; neighbors serve as intensity reference.
-        options: arguments of :class:`ExtractVertebralBody`.
-
-    Returns:
-        One ``(C, 9, 224, 224)`` MetaTensor a body.
-    """
-    return ExtractVertebralBody(**options).many(image, bodies)

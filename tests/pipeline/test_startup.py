@@ -13,7 +13,7 @@ import json, sys
 from siamed.pipeline.startup import UNUSED_BY_COMMANDS, import_monai_lean
 import_monai_lean()
 import monai.bundle, monai.data, monai.transforms
-import siamed.pipeline.bundles, siamed.pipeline.cases, siamed.pipeline.spine, siamed.transforms.extraction
+import siamed.pipeline.bundles, siamed.pipeline.cases, siamed.pipeline.spine, siamed.transforms.extract_disc
 import siamed.pipeline.detection.detector
 loaded = sorted(set(UNUSED_BY_COMMANDS) & set(sys.modules))
 import pandas, matplotlib

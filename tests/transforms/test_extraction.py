@@ -16,8 +16,6 @@ from siamed.transforms import (
     ExtractDiscd,
     ExtractVertebralBody,
     ExtractVertebralBodyd,
-    extract_discs,
-    extract_vertebral_bodies,
     map_to_scan,
 )
 
@@ -229,9 +227,9 @@ def test_many_at_once_equal_one_by_one_even_from_temporary_arrays():
     image = MetaTensor(noise, affine=torch.from_numpy(affine))
     bodies = np.stack([corners(affine, 3 + i, (20 + 34 * i, 40), tilt_deg=6 * i) for i in range(4)])
     stacked = np.stack([bodies[:-1], bodies[1:]], 1)  # iterating it makes a new array for each disc
-    for i, disc in enumerate(extract_discs(image, stacked)):
+    for i, disc in enumerate(ExtractDisc().many(image, stacked)):
         assert torch.equal(disc.as_tensor(), ExtractDisc()(image, bodies[i], bodies[i + 1]).as_tensor())
-    volumes = extract_vertebral_bodies(image, list(bodies))
+    volumes = ExtractVertebralBody().many(image, list(bodies))
     neighbors = [[bodies[1]], [bodies[0], bodies[2]], [bodies[1], bodies[3]], [bodies[2]]]
     for i, volume in enumerate(volumes):
         alone = ExtractVertebralBody()(image, bodies[i], reference_corners_mm=neighbors[i])
@@ -426,7 +424,7 @@ def test_transforms_survive_pickling():
 
 def test_volumes_can_be_batched_by_monai():
     image, upper, lower, _ = painted()
-    volumes = [{"image": v} for v in extract_discs(image, [(upper, lower)] * 3)]
+    volumes = [{"image": v} for v in ExtractDisc().many(image, [(upper, lower)] * 3)]
     batch = next(iter(DataLoader(volumes, batch_size=3)))["image"]
     assert tuple(batch.shape) == (3, 1, 9, 112, 224)
 

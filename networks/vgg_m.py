@@ -2,8 +2,9 @@
 
 The network of SpineNet [jamaludin2016spinenet, Sec. 4]: VGG-M [chatfield2014vggm] without local response
 normalization, Conv1 over all slices at once (slices are channels), 2 x 2 max pooling, branches after Conv5
-of FC6, FC7 and FC8. Width, slices and input size are arguments; batch normalization, which the paper does
-not have, can be left out [D-0035].
+of FC6, FC7 and FC8. The trunk of the later paper has 3-D kernels from Conv1 to Conv4 and is the same where a
+volume has one slice [jamaludin2017ssl, Sec. 2.4], [D-0061]. Width, slices and input size are arguments; batch
+normalization, which the papers do not have, can be left out [D-0035].
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["MultiTaskVGGM", "VGGMTrunk"]
+__all__ = ["MultiTaskVGGM", "VGGMTrunk", "trunk_features"]
 
 _WIDTHS = (96, 256, 512, 512, 512)
 
@@ -27,42 +28,99 @@ def _block(
     return [*layers, nn.ReLU(inplace=True)]
 
 
+def _volume_block(
+    inputs: int,
+    outputs: int,
+    kernel: tuple[int, int, int],
+    stride: int,
+    padding: tuple[int, int, int],
+    batch_norm: bool,
+) -> list[nn.Module]:
+    convolution = nn.Conv3d(inputs, outputs, kernel, (1, stride, stride), padding, bias=not batch_norm)
+    norm = [nn.BatchNorm3d(outputs)] if batch_norm else []
+    return [convolution, *norm, nn.ReLU(inplace=True)]
+
+
+class _MiddleSlice(nn.Module):
+    """``(B, C, 1, H, W)`` -> ``(B, C, H, W)``."""
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        return volume.squeeze(2)
+
+
 class VGGMTrunk(nn.Module):
     """Conv1 to Conv5 of VGG-M.
 
     Args:
-        slices: sagittal slices of a volume; Conv1 sees them all.
+        slices: sagittal slices of a volume.
         width: factor on the paper's widths 96, 256, 512, 512, 512.
         batch_norm: normalize after each convolution.
         conv2_stride: 2 in VGG-M; 1 keeps more of a small input.
+        volumetric: False lets Conv1 see all slices as channels [jamaludin2016spinenet]; True gives Conv1 to
+            Conv3 kernels of 3 slices, padded, and Conv4 one of all slices, unpadded, so that Conv5 is 2-D
+            [jamaludin2017ssl, Sec. 2.4]. One slice leaves nothing to choose: both are the same network.
 
     Shape:
         - input ``(B, 1, D, H, W)`` with D = slices;
         - output ``(B, 512 * width, H', W')``.
     """
 
-    def __init__(self, slices: int, width: float, batch_norm: bool, conv2_stride: int = 2) -> None:
+    def __init__(
+        self, slices: int, width: float, batch_norm: bool, conv2_stride: int = 2, volumetric: bool = False
+    ) -> None:
         super().__init__()
         if slices < 1:
             raise ValueError(f"slices must be at least 1, got {slices}")
         if not 0 < width <= 4:
             raise ValueError(f"width must be in (0, 4], got {width}")
-        c1, c2, c3, c4, c5 = (max(4, round(width * c)) for c in _WIDTHS)
-        self.slices, self.channels = slices, c5
-        self.layers = nn.Sequential(
-            *_block(slices, c1, 7, 2, 3, batch_norm),
-            nn.MaxPool2d(2),
-            *_block(c1, c2, 5, conv2_stride, 2, batch_norm),
-            nn.MaxPool2d(2),
-            *_block(c2, c3, 3, 1, 1, batch_norm),
-            *_block(c3, c4, 3, 1, 1, batch_norm),
-            *_block(c4, c5, 3, 1, 1, batch_norm),
-        )
+        widths = tuple(max(4, round(width * c)) for c in _WIDTHS)
+        self.slices, self.channels = slices, widths[-1]
+        self.volumetric = volumetric and slices > 1
+        make = _volume_layers if self.volumetric else _plane_layers
+        self.layers = nn.Sequential(*make(slices, widths, conv2_stride, batch_norm))
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         if volume.ndim != 5 or volume.shape[1] != 1 or volume.shape[2] != self.slices:
             raise ValueError(f"volume must be (B, 1, {self.slices}, H, W), got {list(volume.shape)}")
-        return self.layers(volume[:, 0])
+        return self.layers(volume if self.volumetric else volume[:, 0])
+
+
+def _plane_layers(slices: int, widths: Sequence[int], conv2_stride: int, batch_norm: bool) -> list[nn.Module]:
+    c1, c2, c3, c4, c5 = widths
+    return [
+        *_block(slices, c1, 7, 2, 3, batch_norm),
+        nn.MaxPool2d(2),
+        *_block(c1, c2, 5, conv2_stride, 2, batch_norm),
+        nn.MaxPool2d(2),
+        *_block(c2, c3, 3, 1, 1, batch_norm),
+        *_block(c3, c4, 3, 1, 1, batch_norm),
+        *_block(c4, c5, 3, 1, 1, batch_norm),
+    ]
+
+
+def _volume_layers(
+    slices: int, widths: Sequence[int], conv2_stride: int, batch_norm: bool
+) -> list[nn.Module]:
+    c1, c2, c3, c4, c5 = widths
+    return [
+        *_volume_block(1, c1, (3, 7, 7), 2, (1, 3, 3), batch_norm),
+        nn.MaxPool3d((1, 2, 2)),
+        *_volume_block(c1, c2, (3, 5, 5), conv2_stride, (1, 2, 2), batch_norm),
+        nn.MaxPool3d((1, 2, 2)),
+        *_volume_block(c2, c3, (3, 3, 3), 1, (1, 1, 1), batch_norm),
+        *_volume_block(c3, c4, (slices, 3, 3), 1, (0, 1, 1), batch_norm),
+        _MiddleSlice(),
+        *_block(c4, c5, 3, 1, 1, batch_norm),
+    ]
+
+
+@torch.no_grad()
+def trunk_features(trunk: VGGMTrunk, pool5: nn.Module, slices: int, spatial_size: Sequence[int]) -> int:
+    """Values a volume of this size has after trunk and pooling; running statistics stay as they are."""
+    was_training = trunk.training
+    empty = pool5(trunk.eval()(torch.zeros(1, 1, slices, *spatial_size)))
+    trunk.train(was_training)
+    return empty[0].numel()
 
 
 class MultiTaskVGGM(nn.Module):
@@ -80,6 +138,7 @@ class MultiTaskVGGM(nn.Module):
         pool5: 2 x 2 pooling after Conv5, as in VGG-M.
         bfloat16: train in bfloat16 where the machine has it; inference runs in the weights' own
             precision.
+        volumetric: see :class:`VGGMTrunk`.
 
     Shape:
         - input ``(B, 1, D, H, W)``, intensities in [0, 1];
@@ -98,19 +157,16 @@ class MultiTaskVGGM(nn.Module):
         conv2_stride: int = 2,
         pool5: bool = True,
         bfloat16: bool = False,
+        volumetric: bool = False,
     ) -> None:
         super().__init__()
         self.in_bfloat16 = bfloat16  # nn.Module has a method of the argument's name
         if not classes or min(classes) < 2:
             raise ValueError(f"classes must hold 2 or more for each task, got {list(classes)}")
         self.classes = [int(c) for c in classes]
-        self.trunk = VGGMTrunk(slices, width, batch_norm, conv2_stride)
+        self.trunk = VGGMTrunk(slices, width, batch_norm, conv2_stride, volumetric)
         self.pool5 = nn.MaxPool2d(2) if pool5 else nn.Identity()
-        with torch.no_grad():
-            was_training = self.trunk.training
-            empty = self.pool5(self.trunk.eval()(torch.zeros(1, 1, slices, *spatial_size)))
-            self.trunk.train(was_training)
-        features = empty[0].numel()
+        features = trunk_features(self.trunk, self.pool5, slices, spatial_size)
         self.branches = nn.ModuleList(
             nn.Sequential(
                 nn.Flatten(),

@@ -30,6 +30,8 @@ class ScanRow:
         image: path below the data set's folder.
         label: path of its label map, empty where there is none.
         discs: number of discs the data set gives, empty where unknown.
+        family_id: the family, where twins must stay together; empty: a family of its own.
+        order: date or number of the visit, as text that sorts; empty where there is one visit.
     """
 
     case_id: str
@@ -38,6 +40,8 @@ class ScanRow:
     image: str
     label: str = ""
     discs: str = ""
+    family_id: str = ""
+    order: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from .manifest import Manifest, ScanRow
 
-__all__ = ["GRADING_COLUMNS", "merge_labels", "read_gradings", "spider_manifest"]
+__all__ = ["GRADING_COLUMNS", "merge_labels", "middle_slice_copies", "read_gradings", "spider_manifest"]
 
 GRADING_COLUMNS = {
     "pfirrmann": "Pfirrman grade",
@@ -34,6 +34,7 @@ GRADING_COLUMNS = {
 
 _SEQUENCES = {"t1": "T1", "t2": "T2", "t2_space": "T2_SPACE"}
 _VERTEBRA, _DISC, _CANAL = 1, 2, 3
+_VOLUMES_OF_THE_COPY = ("space_half", "space_native")  # of scans that have their middle slices beside them
 
 
 def merge_labels(label: np.ndarray) -> np.ndarray:
@@ -144,3 +145,8 @@ def _copy_scans(root: Path) -> Iterable[ScanRow]:
                 yield ScanRow(
                     f"midslice/{row['scan_id']}", row["patient_id"], row["sequence"], row["file"], "", discs
                 )
+
+
+def middle_slice_copies(manifest: Manifest) -> list[ScanRow]:
+    """Each scan once: of the working copy the middle slices, without the volumes of the same scans."""
+    return [scan for scan in manifest.scans if scan.image.split("/")[0] not in _VOLUMES_OF_THE_COPY]

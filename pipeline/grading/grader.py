@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from siamed.transforms.rand_disc_view import DiscView, apply_disc_view
+from siamed.transforms.rand_volume_view import VolumeView, apply_volume_view
 
 from .tasks import TASKS, class_counts
 
@@ -49,7 +49,7 @@ class DiscGrader:
         self.tasks, self.classes = tuple(tasks), class_counts(tasks)
         self.slices, self.field_px, self.input_size = int(slices), tuple(field_px), tuple(input_size)
         self.views = tuple(
-            DiscView(scale=float(s), shift_y_px=float(y), shift_x_px=float(x)) for s, y, x in views
+            VolumeView(scale=float(s), shift_y_px=float(y), shift_x_px=float(x)) for s, y, x in views
         )
 
     @classmethod
@@ -94,7 +94,7 @@ class DiscGrader:
         total = torch.zeros(len(middle), sum(self.classes), device=self.device)
         for view in self.views:
             # Slices and discs are looked at alike: both are channels of one resampling.
-            seen = apply_disc_view(middle.flatten(0, 1), view, self.field_px, self.input_size)
+            seen = apply_volume_view(middle.flatten(0, 1), view, self.field_px, self.input_size)
             scores = self.network(seen.view(len(middle), 1, self.slices, *self.input_size)).float()
             total = total + torch.cat([s.softmax(1) for s in scores.split(self.classes, dim=1)], dim=1)
         return total / len(self.views)

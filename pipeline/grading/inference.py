@@ -17,21 +17,9 @@ from siamed.pipeline.experiments.files import replace_file
 
 from .grader import DiscGrader
 
-__all__ = ["GradeInferer", "SaveGrades", "volume_items"]
+__all__ = ["GradeInferer", "SaveGrades"]
 
 log = logging.getLogger(__name__)
-
-
-def volume_items(folder: str | Path) -> list[dict[str, str]]:
-    """One item a NIfTI file of a folder.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    files = sorted(p for p in Path(folder).rglob("*.nii*") if p.name.endswith((".nii", ".nii.gz")))
-    if not files:
-        raise ValueError(f"folder must hold disc volumes as NIfTI files, {Path(folder).name!r} holds none")
-    return [{"image": str(p), "name": p.name.removesuffix(".gz").removesuffix(".nii")} for p in files]
 
 
 class GradeInferer(Inferer):

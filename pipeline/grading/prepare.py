@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from siamed.pipeline.bundles import bundle_info
 from siamed.pipeline.datasets.manifest import Manifest, ScanRow
-from siamed.pipeline.datasets.spider import spider_manifest
+from siamed.pipeline.datasets.spider import middle_slice_copies, spider_manifest
 from siamed.pipeline.detection import VertebraDetector
 from siamed.pipeline.detection.training_data import canonical_image
 from siamed.pipeline.detection.vertebra import Column
@@ -40,10 +40,6 @@ DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 SEQUENCES = ("T2", "T2_SPACE")
 MARGIN = (24, 48)  # rows, columns of scan around each side of a disc volume [D-0037]
 _UPWARD = ("L5", "L4", "L3", "L2", "L1", "T13", "T12", "T11", "T10", "T9", "T8")
-_VOLUMES_OF_THE_COPY = (
-    "space_half",
-    "space_native",
-)  # the same patients' volumes, beside their middle slices
 
 
 def disc_numbers(column: Column) -> dict[int, int]:
@@ -93,11 +89,7 @@ def prepare_crops(
         info["detector"] = bundle_info(detection_bundle)
     size = (slices, DISC_SIZE[1] + 2 * MARGIN[0], DISC_SIZE[2] + 2 * MARGIN[1])
     cut = ExtractDisc(size, DISC_WIDTH_FRACTION * DISC_SIZE[2] / size[2])
-    scans = [
-        s
-        for s in manifest.scans
-        if s.sequence in SEQUENCES and s.image.split("/")[0] not in _VOLUMES_OF_THE_COPY
-    ]
+    scans = [scan for scan in middle_slice_copies(manifest) if scan.sequence in SEQUENCES]
     found: list[tuple[ScanRow, int, np.ndarray]] = []
     for scan in tqdm(scans, desc="disc crops", mininterval=5.0, disable=not sys.stderr.isatty()):
         found += [(scan, number, image) for number, image in _graded_discs(manifest, scan, detector, cut)]

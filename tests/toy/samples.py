@@ -102,8 +102,31 @@ def spine_mr_disc_grading(folder: Path) -> Sample:
     return Sample({"crops_file": str(folder / "crops.npz"), **small}, {"dataset_dir": str(volumes)})
 
 
+def spine_mr_siamese_pretraining(folder: Path) -> Sample:
+    """Noise as volumes of two subjects a fold, each with a T1 and a T2 scan of four levels."""
+    from siamed.pipeline.pairs.volumes import VolumeTable
+
+    rng, rows = np.random.default_rng(0), []
+    for subject in ("1", "6", "4", "13"):  # of the folds 0 and 1
+        for sequence in ("T1", "T2"):
+            for level in ("L3", "L4", "L5", "S1"):
+                path = f"volumes/{subject}_{sequence}/{level}.nii.gz"
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                nib.save(
+                    nib.Nifti1Image(rng.random((1, 272, 320)).astype(np.float32), np.eye(4)), folder / path
+                )
+                rows.append((subject, "", f"{subject}_{sequence}", "", sequence, level, path, ""))
+    VolumeTable.from_rows(folder, rows).write()
+    small = {"fold": 0, "hparams#max_epochs": 1, "hparams#batch_size": 4, "hparams#pairs_per_epoch": 8}
+    small["val_interval"] = 1
+    small["hparams#input_size"], small["hparams#width"] = [32, 32], 0.05
+    train = {"dataset_dir": str(folder), **small}
+    return Sample(train, {"dataset_dir": str(folder / "volumes" / "1_T1")})
+
+
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "toy_bundle": toy_bundle,
     "spine_mr_disc_grading": spine_mr_disc_grading,
+    "spine_mr_siamese_pretraining": spine_mr_siamese_pretraining,
     "spine_mr_vertebra_detection": spine_mr_vertebra_detection,
 }

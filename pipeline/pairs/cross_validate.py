@@ -1,14 +1,14 @@
 """Cross-validate the Siamese pretraining: each fold a training by its bundle, scored on patients not seen.
 
-    python -m siamed.pipeline.pairs.cross_validate --dataset_dir VOLUMES --out runs/siamese_cv --scanners scans.csv
+    python -m siamed.pipeline.pairs.cross_validate --dataset_dir VOLUMES --out runs/siamese_cv
 
 Each training is a tracked run in its own folder, so the command resumes where it was stopped; options it does
-not know go to the trainings (``--hparams#field_px "[96,128]"``). Figures are those of the last epoch. Positive
-pairs are a person's T1 and T2 at one level, negative ones every T1 with the T2 of every other person of the
-fold at that level; AUCs are pooled over folds, each comparison within its fold. Two controls stand beside
-them: persons of one scanner model only (``--scanners``: a table with ``patient_id`` and ``model``), and a
-classifier that sees acquisition geometry and intensity statistics alone. The third, a network that sees the
-body and nothing around it, is this command with a smaller field. What is written: ``summary.json``,
+not know go to the trainings (``--hparams#field_px "[96,128]"``). Figures are those of the last epoch.
+Positive pairs are a person's T1 and T2 at one level, negative ones every T1 with the T2 of every other person
+of the fold at that level; AUCs are pooled over folds, each comparison within its fold. Two controls stand
+beside them: persons of one scanner model only (``--scanners``: a table with ``patient_id`` and ``model``),
+and a classifier that sees acquisition geometry and intensity statistics alone. The third, a network that sees
+the body and nothing around it, is this command with a smaller field. What is written: ``summary.json``,
 ``distances.png``, ``levels.png``.
 """
 
@@ -20,7 +20,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from siamed.transforms.rand_volume_view import RandVolumeViewd
 
 from .controls import TracesOfAcquisition, acquisition_features
 from .figures import draw_distances
-from .metrics import MIN_COLUMN, effective_rank
+from .metrics import Compared, compare_columns, compare_volumes, distance_matrix, effective_rank
 from .sampling import PairSampler
 from .training_data import PairDataset, acquisition_pairs, fold_table, load_volumes
 from .volumes import LEVELS, VolumeTable
@@ -106,7 +106,7 @@ def embed_fold(run: Path, volumes_file: Path, split: Path, fold: int) -> FoldPai
     embeddings, scores = network.split(torch.cat([network(batch["image"]) for batch in loader]))
     training = fold_table(volumes_file, split, fold, "training", SEQUENCES)
     return FoldPairs(
-        distances=torch.cdist(embeddings[:, 0], embeddings[:, 1]).numpy(),
+        distances=distance_matrix(embeddings.numpy()),
         levels=np.array([LEVELS.index(name) for name in table["level"][pairs.first].tolist()]),
         persons=table["subject_id"][pairs.first],
         predicted=scores.argmax(2).numpy(),
@@ -134,102 +134,84 @@ def read_scanners(path: str | Path) -> dict[str, str]:
     return {row["patient_id"]: row["model"] for row in rows}
 
 
-def _volume_pairs(fold: FoldPairs, distances: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Distance, same person, and both persons of each compared pair of volumes."""
-    compared = fold.levels[:, None] == fold.levels[None]
-    one, other = np.nonzero(compared)
-    persons = fold.persons
-    return distances[compared], persons[one] == persons[other], persons[one], persons[other]
-
-
-def _column_pairs(fold: FoldPairs, distances: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The same for columns: mean distance over the levels that both persons show."""
-    names, place = np.unique(fold.persons.astype(str), return_inverse=True)
-    total, shared = np.zeros((2, len(names), len(names)))
-    one, other = np.nonzero(fold.levels[:, None] == fold.levels[None])
-    np.add.at(total, (place[one], place[other]), distances[one, other])
-    np.add.at(shared, (place[one], place[other]), 1)
-    a, b = np.nonzero(shared >= MIN_COLUMN)
-    return total[a, b] / shared[a, b], a == b, names[a], names[b]
-
-
-def _auc(
-    folds: Sequence[FoldPairs],
-    pick: Callable[[FoldPairs, np.ndarray], tuple[np.ndarray, ...]],
-    which: str = "distances",
-    scanners: Mapping[str, str] | None = None,
-    draws: int = 500,
-) -> dict[str, Any]:
+def _auc(parts: Sequence[Compared], draws: int) -> dict[str, Any]:
     """AUC pooled over folds, each fold's own, and an interval over patients, who are drawn whole."""
-    parts = [pick(fold, getattr(fold, which)) for fold in folds]
-    if scanners is not None:
-        known = [
-            np.array(
-                [
-                    bool(scanners.get(a)) and scanners.get(a) == scanners.get(b)
-                    for a, b in zip(p[2], p[3], strict=True)
-                ],
-                bool,
-            )
-            for p in parts
-        ]
-        parts = [tuple(array[kept] for array in part) for part, kept in zip(parts, known, strict=True)]
-    distances, same, first, second = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    names, places = np.unique(np.concatenate([first, second]).astype(str), return_inverse=True)
-    one, other = places[: len(first)], places[len(first) :]
+    names = ("distance", "same", "first", "second")
+    pooled = Compared(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    people, places = np.unique(np.concatenate([pooled.first, pooled.second]), return_inverse=True)
+    one, other = np.split(places, 2)
     rng, samples = np.random.default_rng(0), []
     for _ in range(draws):
-        weight = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        # A positive pair is one patient, a negative pair is there as often as both are.
-        times = np.where(same, weight[one], weight[one] * weight[other])
-        samples.append(roc_auc_score(same, -distances, sample_weight=times))
+        weight = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people))
+        # A positive comparison is one patient's, a negative one is there as often as both patients are.
+        times = np.where(pooled.same, weight[one], weight[one] * weight[other])
+        if times[pooled.same].any() and times[~pooled.same].any():
+            samples.append(roc_auc_score(pooled.same, -pooled.distance, sample_weight=times))
     return {
-        "auc": float(roc_auc_score(same, -distances)),
+        "auc": pooled.auc,
         "interval_95_over_patients": [float(v) for v in np.percentile(samples, [2.5, 97.5])],
-        "folds": [float(roc_auc_score(part[1], -part[0])) for part in parts],
-        "positive_pairs": int(same.sum()),
-        "negative_pairs": int((~same).sum()),
+        "folds": [part.auc for part in parts],
+        "of_one_person": int(pooled.same.sum()),
+        "of_two_persons": int((~pooled.same).sum()),
     }
 
 
-def summarize(folds: Sequence[FoldPairs], scanners: Mapping[str, str] | None = None) -> dict[str, Any]:
+def _both(
+    folds: Sequence[FoldPairs], which: str, scanners: Mapping[str, str] | None, draws: int
+) -> dict[str, Any]:
+    """Figures of single volumes and of columns, from one kind of distances."""
+    figures = {}
+    for name, compare in (("same_person", compare_volumes), ("column", compare_columns)):
+        parts = [compare(getattr(fold, which), fold.levels, fold.persons.astype(str)) for fold in folds]
+        if scanners is not None:
+            parts = [_within_scanner(part, scanners) for part in parts]
+        figures[name] = _auc(parts, draws)
+    return figures
+
+
+def _within_scanner(compared: Compared, scanners: Mapping[str, str]) -> Compared:
+    first, second = (
+        np.array([scanners.get(p, "") for p in side]) for side in (compared.first, compared.second)
+    )
+    kept = (first == second) & (first != "")
+    return Compared(compared.distance[kept], compared.same[kept], compared.first[kept], compared.second[kept])
+
+
+def summarize(
+    folds: Sequence[FoldPairs], scanners: Mapping[str, str] | None = None, draws: int = 500
+) -> dict[str, Any]:
     """All figures of a cross-validation.
 
     Args:
         folds: of :func:`embed_fold`.
         scanners: patient -> scanner model, for the control within one model.
+        draws: bootstrap samples of an interval.
     """
     levels = np.concatenate([fold.levels for fold in folds])
     off = np.concatenate([np.abs(fold.predicted - fold.levels[:, None]) for fold in folds])
+    shown = {i: name for i, name in enumerate(LEVELS) if (levels == i).any()}
     summary: dict[str, Any] = {
         "patients": len({person for fold in folds for person in fold.persons.tolist()}),
-        "same_person": _auc(folds, _volume_pairs),
-        "column": _auc(folds, _column_pairs),
+        **_both(folds, "distances", None, draws),
         "level_accuracy": float((off == 0).mean()),
         "level_within_one": float((off <= 1).mean()),
-        "level_accuracy_by_level": {
-            name: float((off[levels == i] == 0).mean())
-            for i, name in enumerate(LEVELS)
-            if (levels == i).any()
-        },
+        "level_accuracy_by_level": {name: float((off[levels == i] == 0).mean()) for i, name in shown.items()},
         "effective_rank": [fold.rank for fold in folds],
-        "traces_of_acquisition": {
-            "same_person": _auc(folds, _volume_pairs, "traces"),
-            "column": _auc(folds, _column_pairs, "traces"),
-        },
+        "traces_of_acquisition": _both(folds, "traces", None, draws),
     }
     if scanners is not None:
         summary["within_one_scanner_model"] = {
-            "same_person": _auc(folds, _volume_pairs, scanners=scanners),
-            "column": _auc(folds, _column_pairs, scanners=scanners),
-            "traces_of_acquisition": _auc(folds, _volume_pairs, "traces", scanners),
+            **_both(folds, "distances", scanners, draws),
+            "traces_of_acquisition": _both(folds, "traces", scanners, draws),
         }
     return summary
 
 
 def _draw(folder: Path, folds: Sequence[FoldPairs]) -> None:
-    parts = [_volume_pairs(fold, fold.distances)[:2] for fold in folds]
-    pooled = draw_distances(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    parts = [compare_volumes(fold.distances, fold.levels, fold.persons) for fold in folds]
+    pooled = draw_distances(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("distance", "same"))
+    )
     matrix = ConfusionMatrix(list(LEVELS), title="vertebral level, all folds")
     for fold in folds:
         np.add.at(matrix.counts, (np.repeat(fold.levels, 2), fold.predicted.ravel()), 1)
@@ -257,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for fold in numbers:
         run = train(fold, chosen.dataset_dir, chosen.out / f"fold_{fold}", options)
         folds.append(embed_fold(run, volumes_file, split, fold))
-        log.info("fold %d: %s", fold, json.dumps(summarize(folds[-1:])["same_person"]))
+        log.info("fold %d: %s", fold, json.dumps(summarize(folds[-1:], draws=100)["same_person"]))
     summary = summarize(folds, read_scanners(chosen.scanners) if chosen.scanners else None)
     summary["volumes_sha256"] = VolumeTable.read(volumes_file).sha256
     write_json(chosen.out / "summary.json", summary)

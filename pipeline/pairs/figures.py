@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 
-from .metrics import pair_distances
+from .metrics import compare_volumes, distance_matrix
 from .volumes import LEVELS
 
 __all__ = ["LevelConfusion", "SamePersonFigure", "draw_distances"]
@@ -41,7 +41,8 @@ class SamePersonFigure:
 
     def __call__(self, engine: Any) -> Figure:
         embeddings, labels = (np.concatenate(part) for part in zip(*self._seen, strict=True))
-        return draw_distances(*pair_distances(embeddings, labels[:, 1], labels[:, 2]))
+        compared = compare_volumes(distance_matrix(embeddings), labels[:, 1], labels[:, 2])
+        return draw_distances(compared.distance, compared.same)
 
 
 def draw_distances(distances: np.ndarray, same: np.ndarray) -> Figure:

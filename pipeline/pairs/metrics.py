@@ -21,6 +21,8 @@ effective rank
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from monai.handlers import IgniteMetricHandler, from_engine
@@ -30,10 +32,12 @@ from sklearn.metrics import roc_auc_score
 __all__ = [
     "METRICS",
     "MIN_COLUMN",
+    "Compared",
     "SamePersonMetric",
-    "column_distances",
+    "compare_columns",
+    "compare_volumes",
+    "distance_matrix",
     "effective_rank",
-    "pair_distances",
     "pair_metrics",
 ]
 
@@ -41,48 +45,67 @@ METRICS = ("same_person_auc", "column_auc", "level_accuracy", "embedding_spread"
 MIN_COLUMN = 4
 
 
-def pair_distances(
-    embeddings: np.ndarray, levels: np.ndarray, persons: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of every first from every second acquisition of the same level.
+@dataclass(frozen=True)
+class Compared:
+    """Comparisons of two scans each; every array is ``(M,)``.
 
     Args:
-        embeddings: ``(N, 2, E)``.
+        distance: between the two.
+        same: whether both are of one person.
+        first: person of the first acquisition.
+        second: person of the second one.
+    """
+
+    distance: np.ndarray
+    same: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+    @property
+    def auc(self) -> float:
+        """Area under the ROC; nan where one kind of comparison is missing."""
+        if not self.same.any() or self.same.all():
+            return float("nan")
+        return float(roc_auc_score(self.same, -self.distance))
+
+
+def distance_matrix(embeddings: np.ndarray) -> np.ndarray:
+    """Distances ``(N, N)`` of every first from every second acquisition of embeddings ``(N, 2, E)``."""
+    both = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
+    return torch.cdist(both[:, 0], both[:, 1], compute_mode="donot_use_mm_for_euclid_dist").numpy()
+
+
+def compare_volumes(distances: np.ndarray, levels: np.ndarray, persons: np.ndarray) -> Compared:
+    """Every first acquisition with every second one of its level.
+
+    Args:
+        distances: ``(N, N)``.
         levels: ``(N,)``.
         persons: ``(N,)``.
-
-    Returns:
-        ``(M,)`` distances and whether each is of one person.
     """
-    distances = _distances(embeddings)
-    compared = levels[:, None] == levels[None]
-    return distances[compared], (persons[:, None] == persons[None])[compared]
+    one, other = np.nonzero(levels[:, None] == levels[None])
+    first, second = persons[one], persons[other]
+    return Compared(distances[one, other], first == second, first, second)
 
 
-def column_distances(
-    embeddings: np.ndarray, levels: np.ndarray, persons: np.ndarray, least: int = MIN_COLUMN
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean distance over the levels that two persons' columns share, for every two that share enough.
+def compare_columns(
+    distances: np.ndarray, levels: np.ndarray, persons: np.ndarray, least: int = MIN_COLUMN
+) -> Compared:
+    """Every two persons' columns: mean distance over the levels that both show, where these are enough.
 
     Args:
-        embeddings: ``(N, 2, E)``; a person has a level once.
-        levels: ``(N,)``.
+        distances: ``(N, N)``.
+        levels: ``(N,)``; a person has a level once.
         persons: ``(N,)``.
         least: levels that two columns must share.
-
-    Returns:
-        ``(M,)`` distances and whether each is of one person.
     """
     names, place = np.unique(persons, return_inverse=True)
     total, shared = np.zeros((2, len(names), len(names)))
-    distances = _distances(embeddings)
-    for level in np.unique(levels):
-        of_level = np.flatnonzero(levels == level)
-        grid = np.ix_(place[of_level], place[of_level])
-        total[grid] += distances[np.ix_(of_level, of_level)]
-        shared[grid] += 1
-    enough = shared >= least
-    return (total / np.maximum(shared, 1))[enough], np.eye(len(names), dtype=bool)[enough]
+    one, other = np.nonzero(levels[:, None] == levels[None])
+    np.add.at(total, (place[one], place[other]), distances[one, other])
+    np.add.at(shared, (place[one], place[other]), 1)
+    a, b = np.nonzero(shared >= least)
+    return Compared(total[a, b] / shared[a, b], a == b, names[a], names[b])
 
 
 def effective_rank(embeddings: np.ndarray) -> float:
@@ -106,25 +129,14 @@ def pair_metrics(
         levels: ``(N,)`` from 0.
         persons: ``(N,)``.
     """
-    flat = embeddings.reshape(-1, embeddings.shape[-1])
+    flat, distances = embeddings.reshape(-1, embeddings.shape[-1]), distance_matrix(embeddings)
     return {
-        "same_person_auc": _auc(*pair_distances(embeddings, levels, persons)),
-        "column_auc": _auc(*column_distances(embeddings, levels, persons)),
+        "same_person_auc": compare_volumes(distances, levels, persons).auc,
+        "column_auc": compare_columns(distances, levels, persons).auc,
         "level_accuracy": float((scores.argmax(-1) == levels[:, None]).mean()),
         "embedding_spread": float(flat.std(0).mean()),
         "effective_rank": effective_rank(flat),
     }
-
-
-def _distances(embeddings: np.ndarray) -> np.ndarray:
-    both = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32))
-    return torch.cdist(both[:, 0], both[:, 1], compute_mode="donot_use_mm_for_euclid_dist").numpy()
-
-
-def _auc(distances: np.ndarray, same: np.ndarray) -> float:
-    if not same.any() or same.all():
-        return float("nan")
-    return float(roc_auc_score(same, -distances))
 
 
 class _SamePerson(CumulativeIterationMetric):

@@ -76,8 +76,18 @@ class VGGMTrunk(nn.Module):
         widths = tuple(max(4, round(width * c)) for c in _WIDTHS)
         self.slices, self.channels = slices, widths[-1]
         self.volumetric = volumetric and slices > 1
+        self.frozen = False
         make = _volume_layers if self.volumetric else _plane_layers
         self.layers = nn.Sequential(*make(slices, widths, conv2_stride, batch_norm))
+
+    def freeze(self) -> None:
+        """Keep the weights and the running statistics as they are from now on."""
+        self.frozen = True
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> VGGMTrunk:
+        """Training mode, which a frozen trunk does not enter."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         if volume.ndim != 5 or volume.shape[1] != 1 or volume.shape[2] != self.slices:

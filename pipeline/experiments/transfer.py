@@ -1,0 +1,123 @@
+"""Hand the convolutions of a pretrained network to another one, if they are the same convolutions.
+
+A pretraining leaves a passport with its weights: the hyper-parameters that shape the trunk and what it sees,
+in ``run.json`` of a run or the bundle's train configuration. A network takes the weights only if its own
+passport agrees; otherwise loading fails and says what differs. The input's height and width may differ, as
+vertebral bodies and discs do [jamaludin2017ssl, Sec. 4.2]; pixels must have one size.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_weights
+from siamed.pipeline.experiments.files import read_json
+
+__all__ = ["TransferReport", "load_trunk", "passport", "with_pretrained_trunk"]
+
+log = logging.getLogger(__name__)
+
+_ARCHITECTURE = ("slices", "width", "batch_norm", "conv2_stride", "volumetric")
+_DEFAULTS = {"volumetric": False}
+_PREFIX = "trunk."
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What was handed over.
+
+    Args:
+        source: name of the pretraining: its run, or its bundle.
+        loaded: names of the tensors taken.
+        own: names of the network's tensors that stayed as they were initialized.
+        left: names of the source's tensors that were not asked for.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    own: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def passport(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """What two networks must share to share convolutions: the trunk's shape and the size of a pixel.
+
+    Args:
+        hparams: of a bundle that has a VGG-M trunk.
+
+    Returns:
+        The trunk's arguments, and ``pixel``: pixels of a volume that one pixel of the input covers (rows,
+        columns). With a single slice 3-D kernels are 2-D ones, and ``volumetric`` says nothing.
+    """
+    found = {name: hparams.get(name, _DEFAULTS.get(name)) for name in _ARCHITECTURE}
+    if found["slices"] == 1:
+        found["volumetric"] = False
+    sizes = zip(hparams["field_px"], hparams["input_size"], strict=True)
+    found["pixel"] = [round(field / size, 4) for field, size in sizes]
+    return found
+
+
+def load_trunk(network: nn.Module, hparams: Mapping[str, Any], source: str | Path) -> TransferReport:
+    """Load the trunk of a pretraining into a network.
+
+    Args:
+        network: has a ``trunk``, a :class:`~siamed.networks.vgg_m.VGGMTrunk`; changed in place.
+        hparams: the network's own.
+        source: folder of a finished training (``run.json``, ``latest.pt``), or name or folder of a bundle.
+
+    Raises:
+        ValueError: if the passports differ, saying in what, or the source has no trunk.
+        FileNotFoundError: if the source has no weights.
+    """
+    name, its_hparams, file = _source(source)
+    wanted, given = passport(hparams), passport(its_hparams)
+    differing = [
+        f"{key}: {given[key]} there, {wanted[key]} here" for key in wanted if given[key] != wanted[key]
+    ]
+    if differing:
+        raise ValueError(
+            f"pretrained must have the network's own trunk, {name} differs in {'; '.join(differing)}"
+        )
+    weights = load_weights(file)
+    trunk = {key: value for key, value in weights.items() if key.startswith(_PREFIX)}
+    if not trunk:
+        raise ValueError(f"pretrained must hold a trunk, {name} has no weights named {_PREFIX}*")
+    network.get_submodule("trunk").load_state_dict(
+        {key.removeprefix(_PREFIX): value for key, value in trunk.items()}
+    )
+    own = tuple(key for key in network.state_dict() if not key.startswith(_PREFIX))
+    report = TransferReport(name, tuple(trunk), own, tuple(key for key in weights if key not in trunk))
+    log.info("%s: %d tensors of the trunk loaded, %d others left", name, len(report.loaded), len(report.left))
+    return report
+
+
+def with_pretrained_trunk(
+    network: nn.Module, hparams: Mapping[str, Any], pretrained: str | Path | None, freeze: bool
+) -> nn.Module:
+    """The network with a pretrained trunk, for a configuration.
+
+    Args:
+        network: see :func:`load_trunk`.
+        hparams: see there.
+        pretrained: source of the trunk; None leaves the network as it was initialized.
+        freeze: keep the trunk as it is, batch statistics included, and train the rest alone.
+    """
+    if pretrained is not None:
+        load_trunk(network, hparams, pretrained)
+    if freeze:
+        network.get_submodule("trunk").freeze()  # type: ignore[operator]
+    return network
+
+
+def _source(source: str | Path) -> tuple[str, dict[str, Any], Path]:
+    record = read_json(Path(source) / "run.json") if Path(source).is_dir() else None
+    if record is not None:
+        return record["name"], record["hparams"], Path(source) / "latest.pt"
+    root = bundle_path(source)
+    return root.name, bundle_hparams(root), root / "models" / "model.pt"

@@ -1,0 +1,104 @@
+"""Handing convolutions over: what must agree, what is taken, what a frozen trunk keeps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from siamed.networks.siamese_vgg_m import SiameseVGGM
+from siamed.networks.vgg_m import MultiTaskVGGM
+from siamed.pipeline.experiments.transfer import load_trunk, passport, with_pretrained_trunk
+
+TRUNK = {"slices": 1, "width": 0.05, "batch_norm": True, "conv2_stride": 1}
+SOURCE = {**TRUNK, "volumetric": True, "field_px": [96, 96], "input_size": [48, 48]}
+TARGET = {**TRUNK, "field_px": [48, 96], "input_size": [24, 48]}
+
+
+def siamese() -> SiameseVGGM:
+    sizes = {"levels": 7, "hidden": 8, "embedding": 6, "dropout": 0.0, "pool5": True, "normalize": True}
+    return SiameseVGGM(spatial_size=(48, 48), volumetric=True, **TRUNK, **sizes)
+
+
+def grader() -> MultiTaskVGGM:
+    torch.manual_seed(1)
+    return MultiTaskVGGM([5, 2], spatial_size=(24, 48), hidden=8, dropout=0.0, pool5=False, **TRUNK)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished pretraining."""
+    torch.manual_seed(0)
+    network = siamese()
+    network(torch.rand(4, 2, 1, 48, 48))  # running statistics other than the initial ones
+    torch.save({"network": network.state_dict()}, tmp_path / "latest.pt")
+    (tmp_path / "run.json").write_text(json.dumps({"name": "siamese_1", "hparams": SOURCE}), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_trunk_is_taken_and_nothing_else(run: Path) -> None:
+    network, before = grader(), grader().state_dict()
+    report = load_trunk(network, TARGET, run)
+    given = torch.load(run / "latest.pt", weights_only=True)["network"]
+    after = network.state_dict()
+    assert report.source == "siamese_1"
+    assert set(report.loaded) == {key for key in after if key.startswith("trunk.")}
+    assert all(torch.equal(after[key], given[key]) for key in report.loaded)
+    assert any(not torch.equal(after[key], before[key]) for key in report.loaded)
+    assert all(torch.equal(after[key], before[key]) for key in report.own)
+    assert set(report.left) == {key for key in given if key.startswith("fc")}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 0.1}, r"width: 0.05 there, 0.1 here"),
+        ({"slices": 9}, r"slices: 1 there, 9 here"),
+        ({"input_size": [12, 24]}, r"pixel: \[2.0, 2.0\] there, \[4.0, 4.0\] here"),
+        (
+            {"conv2_stride": 2, "batch_norm": False},
+            r"batch_norm: True there, False here; conv2_stride: 1 there",
+        ),
+    ],
+)
+def test_another_trunk_or_pixel_is_refused_with_what_differs(
+    run: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"siamese_1 differs in .*{message}"):
+        load_trunk(grader(), {**TARGET, **change}, run)
+
+
+def test_three_dimensional_kernels_matter_only_where_there_are_slices() -> None:
+    assert passport(SOURCE) == passport(TARGET)
+    deep, flat = ({**hparams, "slices": 9} for hparams in (SOURCE, TARGET))
+    assert passport(deep)["volumetric"] is True
+    assert passport(flat)["volumetric"] is False
+
+
+def test_weights_without_a_trunk_are_refused(run: Path) -> None:
+    torch.save({"network": {"fc.weight": torch.zeros(2)}}, run / "latest.pt")
+    with pytest.raises(ValueError, match="siamese_1 has no weights named trunk"):
+        load_trunk(grader(), TARGET, run)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_a_frozen_trunk_stays_as_it_was_given(run: Path, freeze: bool) -> None:
+    network = with_pretrained_trunk(grader(), TARGET, run, freeze)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=0.1)
+    network.train()
+    network(torch.rand(4, 1, 1, 24, 48)).square().sum().backward()
+    optimizer.step()
+    changed = {key for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert any(key.startswith("branches.") for key in changed)
+    assert any(key.startswith("trunk.") for key in changed) is not freeze
+
+
+def test_nothing_is_loaded_where_nothing_is_named() -> None:
+    network = with_pretrained_trunk(grader(), TARGET, None, freeze=True)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), grader().parameters(), strict=True))
+    assert not any(p.requires_grad for p in network.trunk.parameters())

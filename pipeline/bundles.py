@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 from torch import nn
 
@@ -244,13 +246,17 @@ def _writer(text: str) -> Any:
     return lambda beside: beside.write_text(text, encoding="utf-8")
 
 
-def build_bundle(source: str | Path, weights: str | Path, folder: str | Path) -> Path:
+def build_bundle(
+    source: str | Path, weights: str | Path, folder: str | Path, hparams: Mapping[str, Any] | None = None
+) -> Path:
     """A whole bundle from a bundle's folder and the checkpoint of a training.
 
     Args:
         source: the bundle whose LICENSE, configurations and documents are taken.
         weights: checkpoint or state dictionary; its network becomes ``models/model.pt``.
         folder: where the bundle is written; an existing one is replaced file by file.
+        hparams: of the training, overrides included: they become those of the bundle's train configuration,
+            without which its network would not fit its weights. None leaves the source's.
 
     Returns:
         The folder.
@@ -262,9 +268,38 @@ def build_bundle(source: str | Path, weights: str | Path, folder: str | Path) ->
         elif (root / part).is_file():
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / part, folder / part)
+    if hparams is not None:
+        _set_hparams(folder / "configs" / "train.yaml", hparams)
     export_weights(weights, folder / "models" / "model.pt")
     write_json_twins(folder)
     return folder
+
+
+_HPARAM = re.compile(r"^(?P<name>  \w+: *)(?P<value>[^#]*?)(?P<rest> *(#.*)?)$")
+
+
+def _set_hparams(file: Path, hparams: Mapping[str, Any]) -> None:
+    """Change values of the block ``hparams`` of a YAML file in place; comments, order and what is computed
+    stay, new names are added."""
+    lines, wanted, last = file.read_text(encoding="utf-8").splitlines(), _plain(dict(hparams)), None
+    if "hparams:" not in lines:
+        return
+    for i in range(lines.index("hparams:"), len(lines)):
+        if lines[i] and not lines[i].startswith((" ", "#", "hparams:")):
+            break
+        match = _HPARAM.match(lines[i])
+        if match is None or (name := match["name"].strip(" :")) not in wanted:
+            continue
+        last, value, now = i, wanted.pop(name), yaml.safe_load(match["value"])
+        if now != value and not (isinstance(now, str) and now[:1] in ("$", "@", "%")):
+            lines[i] = f"{match['name']}{json.dumps(value)}{match['rest']}"
+    if last is not None:
+        lines[last + 1 : last + 1] = [f"  {name}: {json.dumps(value)}" for name, value in wanted.items()]
+    replace_file(file, _writer("\n".join(lines) + "\n"))
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def find_root(name: str) -> str:

@@ -386,7 +386,8 @@ class TrackRun:
             found = [self.folder / name for name in (self.weights, LATEST) if (self.folder / name).is_file()]
             if self.bundle_root is not None and found:
                 folder = self.folder / "bundle" / self.name
-                self.store.folder(build_bundle(self.bundle_root, found[0], folder), f"bundle/{self.name}")
+                built = build_bundle(self.bundle_root, found[0], folder, self.hparams)
+                self.store.folder(built, f"bundle/{self.name}")
         else:
             row = {"epoch": int(engine.state.epoch), **self._validation}
             self.store.metrics([row])

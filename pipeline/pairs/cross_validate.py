@@ -22,6 +22,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +217,7 @@ def _draw(folder: Path, folds: Sequence[FoldPairs]) -> None:
     for fold in folds:
         np.add.at(matrix.counts, (np.repeat(fold.levels, 2), fold.predicted.ravel()), 1)
     for name, figure in (("distances", pooled), ("levels", matrix(None))):
-        replace_file(
-            folder / f"{name}.png", lambda beside, f=figure: f.savefig(beside, dpi=120, format="png")
-        )
+        replace_file(folder / f"{name}.png", partial(figure.savefig, dpi=120, format="png"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

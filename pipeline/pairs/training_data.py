@@ -118,7 +118,7 @@ class PairDataset(Dataset, Randomizable):
         self,
         table: VolumeTable,
         volumes: torch.Tensor,
-        transform: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        transform: Callable[[Any], Mapping[Any, Any]],
         pairs: Pairs | None = None,
         sampler: PairSampler | None = None,
         length: int = 0,
@@ -156,7 +156,7 @@ class PairDataset(Dataset, Randomizable):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Mapping[str, Any]:
+    def __getitem__(self, index: int) -> Mapping[Any, Any]:
         pairs = self.pairs
         rows = [int(pairs.first[index]), int(pairs.second[index])]
         label = [int(pairs.same[index]), int(self.level[rows[0]]), *self.person[rows].tolist()]

@@ -136,6 +136,21 @@ def test_hyperparameters_come_from_the_training_configuration(built: Path) -> No
     assert bundle_hparams(built)["noise_std"] == 0.1
 
 
+def test_a_trainings_overrides_become_the_bundles_own(
+    weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"network": weights}, tmp_path / "best.pt")
+    hparams = {**bundle_hparams(TOY), "noise_std": 0.3, "max_epochs": [1, 2], "added": {"deep": True}}
+    made = build_bundle(TOY, tmp_path / "best.pt", tmp_path / "made", hparams)
+    assert bundle_hparams(made) == hparams
+    assert json.loads((made / "configs" / "train.json").read_text())["hparams"] == hparams
+    text = (made / "configs" / "train.yaml").read_text()
+    assert "noise_std: 0.3       # [D-0034]" in text
+    # Nothing but the three values is another line than in the source.
+    before = (TOY / "configs" / "train.yaml").read_text().splitlines()
+    assert len(set(text.splitlines()) - set(before)) == 3
+
+
 def test_json_twins_say_what_the_yaml_says(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(TOY, copy)

@@ -73,7 +73,7 @@ def apply_volume_views(
             torch.tensor([getattr(view, name) for view in views], dtype=torch.float32, device=seen.device)
             for name in ("gain", "offset")
         )
-        seen = seen * (1 + gain)[:, None, None, None] + offset[:, None, None, None]
+        seen.mul_((1 + gain)[:, None, None, None]).add_(offset[:, None, None, None])
     return seen
 
 
@@ -152,7 +152,8 @@ def _slices_of(volumes: torch.Tensor, views: Sequence[VolumeView]) -> torch.Tens
     indices = torch.stack([i.clamp(0, volumes.shape[1] - 1) for i, _ in chosen]).to(volumes.device)
     inside = torch.stack([kept for _, kept in chosen]).to(volumes.device)
     moved = volumes[torch.arange(len(volumes), device=volumes.device)[:, None], indices]
-    return moved * inside[:, :, None, None]
+    moved[~inside] = 0
+    return moved
 
 
 class RandVolumeViewd(MapTransform, Randomizable):

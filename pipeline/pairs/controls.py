@@ -16,15 +16,26 @@ from sklearn.preprocessing import StandardScaler
 from .sampling import Pairs
 from .volumes import VolumeTable
 
-__all__ = ["TracesOfAcquisition", "acquisition_features"]
+__all__ = ["TRACES", "TracesOfAcquisition", "acquisition_features"]
 
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+TRACES = {
+    "all": slice(0, 19),
+    "size": slice(0, 3),
+    "direction": slice(3, 5),
+    "borders": slice(5, 10),
+    "intensities": slice(10, 19),
+}
+"""Groups of the features: columns of :func:`acquisition_features`."""
 
 
 def acquisition_features(table: VolumeTable) -> np.ndarray:
-    """Features ``(N, F)`` of each volume: mm a pixel along rows and columns, slice distance, direction of the
-    columns in the sagittal plane, share of empty pixels at each border (where the scan ends), mean, standard
-    deviation and percentiles of the rest.
+    """Features ``(N, 19)`` of each volume, by group of :data:`TRACES`.
+
+    size: slice distance, mm a pixel along rows and columns (the body's own width, by which volumes are
+    scaled). direction: of the columns in the sagittal plane, which is how the person lay. borders: share of
+    empty pixels at each border and in all, which is where the scan ends. intensities: mean, standard deviation
+    and percentiles of the rest.
 
     Args:
         table: the volumes.

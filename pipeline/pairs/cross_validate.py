@@ -37,7 +37,7 @@ from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
 from siamed.transforms.rand_volume_view import RandVolumeViewd
 
-from .controls import TracesOfAcquisition, acquisition_features
+from .controls import TRACES, TracesOfAcquisition, acquisition_features
 from .figures import draw_distances
 from .metrics import Compared, compare_columns, compare_volumes, distance_matrix, effective_rank
 from .sampling import PairSampler
@@ -61,7 +61,7 @@ class FoldPairs:
         levels: ``(N,)`` from 0.
         persons: ``(N,)`` ids.
         predicted: ``(N, 2)`` levels that the network gives.
-        traces: ``(N, N)`` distances by traces of the acquisition alone.
+        traces: group of features -> ``(N, N)`` distances by these traces of the acquisition alone.
         rank: effective rank of the embeddings.
     """
 
@@ -69,7 +69,7 @@ class FoldPairs:
     levels: np.ndarray
     persons: np.ndarray
     predicted: np.ndarray
-    traces: np.ndarray
+    traces: dict[str, np.ndarray]
     rank: float
 
 
@@ -116,10 +116,16 @@ def embed_fold(run: Path, volumes_file: Path, split: Path, fold: int) -> FoldPai
     )
 
 
-def _traces(training: VolumeTable, table: VolumeTable, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _traces(
+    training: VolumeTable, table: VolumeTable, first: np.ndarray, second: np.ndarray
+) -> dict[str, np.ndarray]:
     drawn = PairSampler(training).draw(10000, np.random.default_rng(0))
-    judge = TracesOfAcquisition(acquisition_features(training), training["sequence"], drawn)
-    return judge.distances(acquisition_features(table), table["sequence"], first)[:, second]
+    known, new = acquisition_features(training), acquisition_features(table)
+    distances = {}
+    for name, columns in TRACES.items():
+        judge = TracesOfAcquisition(known[:, columns], training["sequence"], drawn)
+        distances[name] = judge.distances(new[:, columns], table["sequence"], first)[:, second]
+    return distances
 
 
 def read_scanners(path: str | Path) -> dict[str, str]:
@@ -158,12 +164,18 @@ def _auc(parts: Sequence[Compared], draws: int) -> dict[str, Any]:
 
 
 def _both(
-    folds: Sequence[FoldPairs], which: str, scanners: Mapping[str, str] | None, draws: int
+    folds: Sequence[FoldPairs],
+    distances: Sequence[np.ndarray],
+    scanners: Mapping[str, str] | None,
+    draws: int,
 ) -> dict[str, Any]:
     """Figures of single volumes and of columns, from one kind of distances."""
     figures = {}
     for name, compare in (("same_person", compare_volumes), ("column", compare_columns)):
-        parts = [compare(getattr(fold, which), fold.levels, fold.persons.astype(str)) for fold in folds]
+        parts = [
+            compare(part, fold.levels, fold.persons.astype(str))
+            for part, fold in zip(distances, folds, strict=True)
+        ]
         if scanners is not None:
             parts = [_within_scanner(part, scanners) for part in parts]
         figures[name] = _auc(parts, draws)
@@ -172,7 +184,7 @@ def _both(
 
 def _within_scanner(compared: Compared, scanners: Mapping[str, str]) -> Compared:
     first, second = (
-        np.array([scanners.get(p, "") for p in side]) for side in (compared.first, compared.second)
+        np.array([scanners.get(person, "") for person in side]) for side in (compared.first, compared.second)
     )
     kept = (first == second) & (first != "")
     return Compared(compared.distance[kept], compared.same[kept], compared.first[kept], compared.second[kept])
@@ -190,20 +202,24 @@ def summarize(
     """
     levels = np.concatenate([fold.levels for fold in folds])
     off = np.concatenate([np.abs(fold.predicted - fold.levels[:, None]) for fold in folds])
+    learned = [fold.distances for fold in folds]
     shown = {i: name for i, name in enumerate(LEVELS) if (levels == i).any()}
     summary: dict[str, Any] = {
         "patients": len({person for fold in folds for person in fold.persons.tolist()}),
-        **_both(folds, "distances", None, draws),
+        **_both(folds, learned, None, draws),
         "level_accuracy": float((off == 0).mean()),
         "level_within_one": float((off <= 1).mean()),
         "level_accuracy_by_level": {name: float((off[levels == i] == 0).mean()) for i, name in shown.items()},
         "effective_rank": [fold.rank for fold in folds],
-        "traces_of_acquisition": _both(folds, "traces", None, draws),
+        "traces_of_acquisition": {
+            group: _both(folds, [fold.traces[group] for fold in folds], None, draws)
+            for group in folds[0].traces
+        },
     }
     if scanners is not None:
         summary["within_one_scanner_model"] = {
-            **_both(folds, "distances", scanners, draws),
-            "traces_of_acquisition": _both(folds, "traces", scanners, draws),
+            **_both(folds, learned, scanners, draws),
+            "traces_of_acquisition": _both(folds, [fold.traces["all"] for fold in folds], scanners, draws),
         }
     return summary
 
@@ -234,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options += ["--tracking_uri", f"sqlite:///{chosen.out.resolve() / 'mlruns.db'}"]
     split, volumes_file = bundle_path(BUNDLE) / "configs" / "folds.json", chosen.dataset_dir / "volumes.csv"
     numbers = range(len(read_folds(split))) if chosen.folds is None else chosen.folds
-    folds = []
+    folds: list[FoldPairs] = []
     for fold in numbers:
         run = train(fold, chosen.dataset_dir, chosen.out / f"fold_{fold}", options)
         folds.append(embed_fold(run, volumes_file, split, fold))

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from siamed.pipeline.pairs.controls import TracesOfAcquisition, acquisition_features
+from siamed.pipeline.pairs.controls import TRACES, TracesOfAcquisition, acquisition_features
 from siamed.pipeline.pairs.cross_validate import FoldPairs, read_scanners, summarize
 from siamed.pipeline.pairs.sampling import PairSampler
 from siamed.pipeline.pairs.volumes import VolumeTable
@@ -22,7 +22,7 @@ def fold(persons: str, seed: int, noise: float) -> FoldPairs:
     first, second = (places + rng.normal(scale=noise, size=places.shape) for _ in range(2))
     distances = np.linalg.norm(first[:, None] - second[None], axis=2)
     predicted = np.stack([levels, np.where(levels == 3, 2, levels)], 1)  # every second L3 is taken for L2
-    return FoldPairs(distances, levels, people, predicted, rng.random(distances.shape), 3.0)
+    return FoldPairs(distances, levels, people, predicted, {"all": rng.random(distances.shape)}, 3.0)
 
 
 def test_figures_of_known_distances() -> None:
@@ -37,7 +37,7 @@ def test_figures_of_known_distances() -> None:
     assert summary["level_accuracy"] == pytest.approx(7 / 8)
     assert summary["level_within_one"] == 1.0
     assert summary["level_accuracy_by_level"] == {"L1": 1.0, "L2": 1.0, "L3": 0.5, "S1": 1.0}
-    low, high = summary["traces_of_acquisition"]["same_person"]["interval_95_over_patients"]
+    low, high = summary["traces_of_acquisition"]["all"]["same_person"]["interval_95_over_patients"]
     assert low < 0.5 < high
 
 
@@ -80,7 +80,7 @@ def table(tmp_path: Path) -> VolumeTable:
 
 def test_features_are_those_of_the_acquisition(table: VolumeTable) -> None:
     features = acquisition_features(table)
-    assert features.shape[0] == 32
+    assert features.shape == (32, TRACES["all"].stop)
     np.testing.assert_allclose(features[2, :3], [4.0, 0.32, 0.32], rtol=1e-5)
     np.testing.assert_allclose(features[:, 3:5], np.tile([0.0, 1.0], (32, 1)), atol=1e-6)
     np.testing.assert_allclose(

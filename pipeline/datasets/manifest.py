@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from siamed.pipeline.experiments.files import replace_file
@@ -40,8 +40,8 @@ class ScanRow:
     image: str
     label: str = ""
     discs: str = ""
-    family_id: str = ""
-    order: str = ""
+    family_id: str = field(default="", repr=False)
+    order: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,16 @@ class Manifest:
         digest = hashlib.sha256()
         for row in self.scans:
             digest.update(repr(row).encode())
+            # A row without them hashes as it did before there were such columns.
+            if row.family_id or row.order:
+                digest.update(repr((row.family_id, row.order)).encode())
         for key in sorted(self.gradings):
             digest.update(repr((key, sorted(self.gradings[key].items()))).encode())
         return digest.hexdigest()
 
     def write(self, folder: str | Path) -> None:
         """Write ``scans.csv`` and ``gradings.csv``, whole or not at all."""
-        names = [field.name for field in fields(ScanRow)]
+        names = [column.name for column in fields(ScanRow)]
         tasks = sorted({task for grades in self.gradings.values() for task in grades})
         scan_rows = [[getattr(row, name) for name in names] for row in self.scans]
         grade_rows = [

@@ -34,8 +34,8 @@ def acquisition_features(table: VolumeTable) -> np.ndarray:
 
     size: slice distance, mm a pixel along rows and columns (the body's own width, by which volumes are
     scaled). direction: of the columns in the sagittal plane, which is how the person lay. borders: share of
-    empty pixels at each border and in all, which is where the scan ends. intensities: mean, standard deviation
-    and percentiles of the rest.
+    empty pixels at each border and in all, which is where the scan ends. intensities: mean, standard
+    deviation and percentiles of the rest.
 
     Args:
         table: the volumes.

@@ -119,9 +119,7 @@ def spine_mr_siamese_pretraining(folder: Path) -> Sample:
     VolumeTable.from_rows(folder, rows).write()
     small = {"fold": 0, "hparams#max_epochs": 1, "hparams#batch_size": 4, "hparams#pairs_per_epoch": 8}
     small["val_interval"] = 1
-    small["hparams#input_size"], small["hparams#width"] = [32, 32], 0.05
-    train = {"dataset_dir": str(folder), **small}
-    return Sample(train, {"dataset_dir": str(folder / "volumes" / "1_T1")})
+    return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(folder / "volumes" / "1_T1")})
 
 
 SAMPLES: dict[str, Callable[[Path], Sample]] = {

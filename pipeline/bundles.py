@@ -275,26 +275,40 @@ def build_bundle(
     return folder
 
 
-_HPARAM = re.compile(r"^(?P<name>  \w+: *)(?P<value>[^#]*?)(?P<rest> *(#.*)?)$")
+_HPARAM = re.compile(r"^(?P<indent> +)(?P<name>\w+):(?P<space> *)(?P<value>[^#]*?)(?P<rest> *(#.*)?)$")
 
 
 def _set_hparams(file: Path, hparams: Mapping[str, Any]) -> None:
     """Change values of the block ``hparams`` of a YAML file in place; comments, order and what is computed
     stay, new names are added."""
-    lines, wanted, last = file.read_text(encoding="utf-8").splitlines(), _plain(dict(hparams)), None
+    lines, wanted = file.read_text(encoding="utf-8").splitlines(), _plain(dict(hparams))
     if "hparams:" not in lines:
         return
-    for i in range(lines.index("hparams:"), len(lines)):
-        if lines[i] and not lines[i].startswith((" ", "#", "hparams:")):
+    missing, last = dict(wanted), None
+    above: list[tuple[int, Any]] = [(0, wanted)]  # indentation of an open mapping, and what belongs in it
+    for i in range(lines.index("hparams:") + 1, len(lines)):
+        if lines[i] and lines[i][0] not in " #":
             break
         match = _HPARAM.match(lines[i])
-        if match is None or (name := match["name"].strip(" :")) not in wanted:
+        if match is None:
             continue
-        last, value, now = i, wanted.pop(name), yaml.safe_load(match["value"])
-        if now != value and not (isinstance(now, str) and now[:1] in ("$", "@", "%")):
-            lines[i] = f"{match['name']}{json.dumps(value)}{match['rest']}"
+        indent, name = len(match["indent"]), match["name"]
+        while above[-1][0] >= indent:
+            above.pop()
+        here = above[-1][1]
+        if len(above) == 1:
+            missing.pop(name, None)
+        last = i
+        value = here.get(name) if isinstance(here, dict) else None
+        if not match["value"]:
+            above.append((indent, value))
+            continue
+        now = yaml.safe_load(match["value"])
+        computed = isinstance(now, str) and now[:1] in ("$", "@", "%")
+        if isinstance(here, dict) and name in here and now != value and not computed:
+            lines[i] = f"{match['indent']}{name}:{match['space']}{json.dumps(value)}{match['rest']}"
     if last is not None:
-        lines[last + 1 : last + 1] = [f"  {name}: {json.dumps(value)}" for name, value in wanted.items()]
+        lines[last + 1 : last + 1] = [f"  {name}: {json.dumps(value)}" for name, value in missing.items()]
     replace_file(file, _writer("\n".join(lines) + "\n"))
 
 

@@ -151,6 +151,26 @@ def test_a_trainings_overrides_become_the_bundles_own(
     assert len(set(text.splitlines()) - set(before)) == 3
 
 
+@pytest.mark.parametrize(
+    "name", ["spine_mr_disc_grading", "spine_mr_siamese_pretraining", "spine_mr_vertebra_detection"]
+)
+def test_shipped_bundles_take_overrides_of_nested_values_too(name: str, tmp_path: Path) -> None:
+    hparams = json.loads(json.dumps(bundle_hparams(name)))
+    weights = bundle_path(name) / "models" / "model.pt"
+    text = (bundle_path(name) / "configs" / "train.yaml").read_text()
+    same = build_bundle(name, weights, tmp_path / "same", hparams)
+    assert (same / "configs" / "train.yaml").read_text() == text
+
+    def changed(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: changed(part) for key, part in value.items()}
+        return value + 1 if type(value) in (int, float) else value
+
+    other = changed(hparams)
+    made = build_bundle(name, weights, tmp_path / "made", other)
+    assert bundle_hparams(made) == other != hparams
+
+
 def test_json_twins_say_what_the_yaml_says(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(TOY, copy)

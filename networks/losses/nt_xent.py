@@ -44,7 +44,9 @@ class NTXentLoss(nn.Module):
         similarity = unit @ unit.T / self.temperature
         others = (group[:, None] == group[None]) & ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
         partners = others & (person[:, None] == person[None])
-        log_p = similarity - similarity.masked_fill(~others, -torch.inf).logsumexp(1, keepdim=True)
+        # Not minus infinity: the gradient of somebody alone in a group would not be a number.
+        lowest = torch.finfo(similarity.dtype).min
+        log_p = similarity - similarity.masked_fill(~others, lowest).logsumexp(1, keepdim=True)
         count = partners.sum(1)
         found = count > 0
         if not found.any():

@@ -150,6 +150,13 @@ def test_nt_xent_without_partners_costs_nothing_and_says_what_is_wrong() -> None
     loss = NTXentLoss(0.1)(alone, torch.arange(3), torch.zeros(3))
     loss.backward()
     assert float(loss.detach()) == 0.0
+    # Somebody alone in a group neither counts nor spoils the others' gradient.
+    some = torch.randn(3, 4, requires_grad=True)
+    loss = NTXentLoss(0.1)(some, torch.tensor([1, 1, 2]), torch.tensor([0, 0, 1]))
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)  # two alone together find each other
+    assert some.grad is not None
+    assert torch.isfinite(some.grad).all()
     with pytest.raises(ValueError, match="temperature must be above 0"):
         NTXentLoss(0)
     with pytest.raises(ValueError, match="all_pairs must be true with NT-Xent"):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from ignite.engine import Events
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
+from sklearn.metrics import auc, roc_curve
 
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 
@@ -64,7 +64,7 @@ def draw_distances(distances: np.ndarray, same: np.ndarray) -> Figure:
     if same.any() and not same.all():
         false, true, _ = roc_curve(same, -distances)
         right.plot(false, true, color="tab:blue")
-        right.set_title(f"AUC {np.trapezoid(true, false):.3f}")
+        right.set_title(f"AUC {auc(false, true):.3f}")
     right.plot([0, 1], [0, 1], color="gray", linewidth=0.8)
     right.set_xlabel("two persons taken for one")
     right.set_ylabel("one person recognized")

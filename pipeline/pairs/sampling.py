@@ -45,7 +45,8 @@ class PairSampler:
         positive_share: expected share of positive pairs, in [0, 1].
         twins_are_negatives: whether a subject may be paired with another one of its family.
         candidates: negatives that are looked at for each one taken; of several the nearest to the first
-            volume by :meth:`learn`'s embeddings is taken (hard negatives). 1: random negatives.
+            volume by :meth:`learn`'s embeddings is taken (hard negatives); before it has any, a random
+            one. 1: random negatives.
 
     Raises:
         ValueError: if an argument is out of range, no subject has two acquisitions of a level, or none of

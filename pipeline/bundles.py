@@ -37,6 +37,7 @@ __all__ = [
     "find_root",
     "load_network",
     "load_weights",
+    "run_network",
     "running_config",
     "write_json_twins",
 ]
@@ -187,6 +188,29 @@ def load_network(bundle: str | Path, device: str | torch.device = "cpu") -> nn.M
     raise ValueError(
         f"bundle must have 'network_def' in configs/inference.yaml or train.yaml, {root.name} has none"
     )
+
+
+def run_network(run: str | Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a training as its last checkpoint has it, in evaluation mode, and its hyper-parameters.
+
+    Args:
+        run: folder of the training: ``run.json`` and ``latest.pt``.
+        device: where the network is put.
+
+    Raises:
+        FileNotFoundError: if the folder holds no training, or no checkpoint.
+        ValueError: if its configuration has no network.
+    """
+    record = read_json(Path(run) / "run.json")
+    if record is None or record.get("config") is None:
+        raise FileNotFoundError(f"run must be the folder of a training, {Path(run).name} has no run.json")
+    parser = ConfigParser()
+    parser.update(record["config"])
+    if "network_def" not in parser:
+        raise ValueError(f"run must be of a bundle with 'network_def', {record['name']} has none")
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(load_weights(Path(run) / "latest.pt"), strict=True)
+    return network.float().to(device).eval(), dict(record["hparams"])
 
 
 def _half(value: torch.Tensor) -> torch.Tensor:

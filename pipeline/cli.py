@@ -1,4 +1,4 @@
-"""The command line: ``siamed detect | extract | grade | phantom``.
+"""The command line: ``siamed detect | extract | grade | label-efficiency | phantom``.
 
 What a command needs is imported when the command runs, so that ``siamed --help`` answers at once. Progress,
 messages and warnings go to the standard error stream, results to files and, with ``--json``, to the standard
@@ -141,6 +141,71 @@ def grade(
     _run("grade", paths, out, series, device, (detection_bundle, grading_bundle), as_json, quiet, debug)
 
 
+@app.command("label-efficiency")
+def label_efficiency(
+    config: Annotated[
+        Path, typer.Argument(help="YAML of the experiment: arms, label budgets, seeds.", show_default=False)
+    ],
+    entries: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Entries of it that take another value, as in crops_file=crops.npz.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the experiment; run again to go on with it.")
+    ] = Path("runs/label_efficiency"),
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow store; else a file in the folder.", show_default=False)
+    ] = None,
+    keep_weights: Annotated[bool, typer.Option(help="Keep the checkpoints of scored trainings.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare pretrained and other arms at several label budgets: table, paired tests, labels saved, plot."""
+    from rich.console import Console
+
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    _set_up_messages(debug)
+    if not (quiet or debug or console.is_terminal):
+        logging.getLogger("siamed").setLevel(logging.INFO)  # where no bar is seen, a line a training
+    values = _entries(entries or [])
+
+    from siamed.pipeline.label_efficiency.config import read_experiment
+    from siamed.pipeline.label_efficiency.experiment import run_experiment
+
+    try:
+        experiment = read_experiment(config, values)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from error
+    with _progress(console) as show:
+        try:
+            outcome = run_experiment(experiment, out, jobs, tracking_uri, keep_weights, show)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    if outcome.table:
+        typer.echo(outcome.table, nl=False)
+        console.print(f"Figures and plot: {out}", markup=False, soft_wrap=True)
+    for name, why in outcome.failures.items():
+        console.print(f"{name} failed: {why}", style="red", markup=False, soft_wrap=True)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def _entries(texts: list[str]) -> dict[str, Any]:
+    import yaml
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"must be KEY=VALUE, got {text!r}", param_hint="KEY=VALUE")
+        values[key] = yaml.safe_load(value)
+    return values
+
+
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the DICOM study.", show_default=False)],
@@ -152,6 +217,21 @@ def phantom(
     folder = write_study(out)
     if not quiet:
         typer.echo(f"A phantom study lies in {folder}", err=True)
+
+
+@app.command("phantom-cohort")
+def phantom_cohort(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the cohort.", show_default=False)],
+    subjects: Annotated[int, typer.Option(min=10, help="Persons; some are twins.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of the cohort.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write phantom persons with follow-up scans, cut into volumes for pretraining and grading."""
+    from siamed.pipeline.phantoms.cohort import write_cohort
+
+    folder = write_cohort(out, subjects, seed)
+    if not quiet:
+        typer.echo(f"A phantom cohort lies in {folder}", err=True)
 
 
 def main() -> None:

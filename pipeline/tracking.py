@@ -18,7 +18,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +36,7 @@ from .experiments.files import read_json, write_json
 from .experiments.progress import batch_loss
 from .experiments.record import RunRecord
 
-__all__ = ["HISTORY_FILE", "MlflowStore", "TrackRun", "tracking_store"]
+__all__ = ["HISTORY_FILE", "MlflowStore", "TrackRun", "TrackedExperiment", "tracking_store"]
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,8 @@ def _without_credentials(uri: str) -> str:
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
-    for key, value in values.items():
+    for name, value in values.items():
+        key = name.replace("#", ".")  # MLflow allows no number sign in a name
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
@@ -118,6 +119,15 @@ class MlflowStore:
             self.client.log_batch(self.run_id, params=logged[start : start + 100])
         return self.run_id
 
+    def reopen(self, run_id: str) -> bool:
+        """Go on with an earlier run; returns whether the store has it."""
+        try:
+            self.client.update_run(run_id, status="RUNNING")
+        except _mlflow().exceptions.MlflowException:
+            return False
+        self.run_id = run_id
+        return True
+
     def metrics(self, rows: list[Mapping[str, float]]) -> None:
         """Log rows of numbers, each at its ``epoch``; what is not finite is left out."""
         now, metric = int(time.time() * 1000), _mlflow().entities.Metric
@@ -138,6 +148,10 @@ class MlflowStore:
         """Log plain data as a JSON file."""
         plain = json.loads(json.dumps(content, default=str))
         self._try(lambda: self.client.log_dict(self.run_id, plain, file))
+
+    def file(self, path: Path) -> None:
+        """Log a file."""
+        self._try(lambda: self.client.log_artifact(self.run_id, str(path)))
 
     def folder(self, folder: Path, place: str) -> None:
         """Log a folder's files below ``place``."""
@@ -189,6 +203,7 @@ class TrackRun:
         weights: checkpoint in ``output_dir`` whose network goes into the bundle: ``best.pt``, or
             ``latest.pt`` where no epoch is to be chosen by what is validated. Without validation it is
             ``latest.pt``.
+        tags: further tags of the run; ``mlflow.parentRunId`` shows it below another one.
 
     Raises:
         ValueError: if the tracking URI is a folder.
@@ -206,6 +221,7 @@ class TrackRun:
         tracking_uri: str | None = None,
         parent_run: str | None = None,
         weights: str = BEST,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = Path(output_dir).absolute()
         self.name = name
@@ -217,6 +233,7 @@ class TrackRun:
         self.uri = tracking_store(output_dir, tracking_uri)
         self.parent_run = parent_run
         self.weights = weights
+        self.tags = dict(tags or {})
         # While MONAI builds this object its parser is at hand; later it is not.
         self.config = running_config()
         self.history: list[dict[str, float]] = []
@@ -280,7 +297,7 @@ class TrackRun:
             for key in ("config_sha256", "resumed_from", "resumed_after_epoch", "parent_run")
         }
         tags |= {f"data.{role}.sha256": entry["sha256"] for role, entry in content["data"].items()}
-        known = {key: str(value) for key, value in tags.items() if value is not None}
+        known = {key: str(value) for key, value in (self.tags | tags).items() if value is not None}
         versions = {f"version.{key}": value for key, value in content["versions"].items()}
         self.store = store
         self._catch_sigterm()
@@ -419,3 +436,75 @@ class TrackRun:
         if self._log_file is not None:
             logging.getLogger().removeHandler(self._log_file)
             self._log_file.close()
+
+
+class TrackedExperiment:
+    """An experiment of many trainings in run.json and MLflow: a context manager around all of them.
+
+    It is one MLflow run, however often it is resumed; trainings tagged ``mlflow.parentRunId`` with its id are
+    shown below it. Leaving the context by an exception ends it as FAILED, by an interrupt as KILLED.
+
+    Args:
+        output_dir: folder of the experiment.
+        experiment: name of the MLflow experiment, that of its trainings.
+        name: of this experiment.
+        tracking_uri: an MLflow store, see :func:`tracking_store`.
+        described: what it is; logged as parameters.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        experiment: str,
+        name: str,
+        tracking_uri: str | None,
+        described: Mapping[str, Any],
+    ) -> None:
+        self.uri = tracking_store(output_dir, tracking_uri)
+        self.name, self.described = name, dict(described)
+        self.record = RunRecord(output_dir)
+        self.store = MlflowStore(self.uri, experiment, output_dir)
+        self._status = ("FINISHED", "")
+
+    @property
+    def run_id(self) -> str:
+        """Id of the MLflow run."""
+        return self.store.run_id
+
+    def __enter__(self) -> TrackedExperiment:
+        earlier = self.record.previous.get("mlflow_run_id")
+        self.record.close_stale()
+        unique = self.record.start(
+            self.name,
+            kind="experiment",
+            config=self.described,
+            hparams={},
+            data_files={},
+            device="cpu",
+            tracking_uri=_without_credentials(self.uri),
+        )
+        if earlier is None or not self.store.reopen(earlier):
+            content = self.record.content
+            tags = {"kind": "experiment", "commit": str(content["commit"]), "dirty": str(content["dirty"])}
+            self.store.start(unique, self.described, tags)
+        self.record.update(mlflow_run_id=self.store.run_id)
+        return self
+
+    def log(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
+        """Log final figures and files."""
+        self.store.metrics([{"epoch": 0, **metrics}])
+        for path in files:
+            self.store.file(path)
+
+    def fail(self, why: str) -> None:
+        """Let the run end as FAILED."""
+        self._status = ("FAILED", why)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            stopped = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
+            self._status = ("KILLED" if stopped else "FAILED", f"{type(error).__name__}: {error}")
+        status, why = self._status
+        self.record.end(status, why or None)
+        self.store.content(self.record.content, "run.json")
+        self.store.end(status)

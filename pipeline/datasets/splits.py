@@ -2,7 +2,8 @@
 
     python -m siamed.pipeline.datasets.splits --dataset_dir FOLDER --folds 5 --out folds.json
 
-A split file is JSON: ``folds``, lists of subject ids. Subjects are spread so that each fold has a similar
+A split file is JSON: ``folds``, lists of subject ids; or, for one training, the lists ``training`` and
+``validation``. Subjects are spread so that each fold has a similar
 share of each stratum (scikit-learn's StratifiedGroupKFold); a family that must stay together is one group.
 """
 
@@ -90,15 +91,23 @@ def fold_parts(path: str | Path, fold: int | None, part: str) -> list[str]:
 
     Args:
         path: split file.
-        fold: the fold left out; None trains on all and watches fold 0, whose subjects then train too.
+        fold: the fold left out; None trains on all and watches fold 0, whose subjects then train too. With a
+            file of two lists it must be None.
         part: "training" or "validation".
 
     Raises:
         ValueError: if the part or the fold is not one of the split's, or folds share a subject.
     """
-    folds = read_folds(path)
     if part not in ("training", "validation"):
         raise ValueError(f"part must be 'training' or 'validation', got {part!r}")
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    if "folds" not in content:
+        if fold is not None:
+            raise ValueError(f"fold must be null for a split of two lists, {Path(path).name}, got {fold!r}")
+        parts = [[str(s) for s in content[name]] for name in ("training", "validation")]
+        check_no_leak(parts)
+        return parts[part == "validation"]
+    folds = read_folds(path)
     if fold is not None and fold not in range(len(folds)):
         raise ValueError(f"fold must be null or one of 0 to {len(folds) - 1}, got {fold!r}")
     if part == "validation":

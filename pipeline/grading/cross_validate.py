@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from siamed.pipeline.bundles import bundle_hparams, bundle_parser, bundle_path, load_weights
+from siamed.pipeline.bundles import bundle_path, run_network
 from siamed.pipeline.datasets.splits import fold_parts, read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
@@ -36,7 +36,7 @@ from .metrics import METRICS, bootstrap_intervals, confusion, grade_metrics
 from .prepare import MARGIN
 from .tasks import MISSING, TASKS
 
-__all__ = ["grader_from_checkpoint", "main", "score", "summarize", "train"]
+__all__ = ["main", "score", "summarize", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ BUNDLE = "spine_mr_disc_grading"
 
 
 def train(fold: int, seed: int, crops_file: Path, output_dir: Path, options: Sequence[str] = ()) -> Path:
-    """Train one fold and seed by the bundle's configuration, or resume it; returns the last checkpoint.
+    """Train one fold and seed by the bundle's configuration, or resume it; returns its folder.
 
     A training that has all its epochs is not started again.
     """
@@ -55,14 +55,7 @@ def train(fold: int, seed: int, crops_file: Path, output_dir: Path, options: Seq
         command += ["--crops_file", str(crops_file), "--output_dir", str(output_dir), "--fold", str(fold)]
         command += ["--hparams#seed", str(seed), *options]
         subprocess.run(command, check=True)
-    return output_dir / "latest.pt"
-
-
-def grader_from_checkpoint(checkpoint: Path, device: str = "cpu") -> DiscGrader:
-    """A grader with the bundle's settings and a checkpoint's weights."""
-    network = bundle_parser(BUNDLE).get_parsed_content("network_def")
-    network.load_state_dict(load_weights(checkpoint))
-    return DiscGrader.from_hparams(network, bundle_hparams(BUNDLE), device)
+    return output_dir
 
 
 def score(grader: DiscGrader, crops: DiscCrops, fold: int, seed: int) -> list[dict[str, Any]]:
@@ -173,11 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     for seed in chosen.seeds:
         for fold in range(len(read_folds(split))):
-            checkpoint = train(
-                fold, seed, chosen.crops_file, chosen.out / f"seed_{seed}_fold_{fold}", options
-            )
+            run = train(fold, seed, chosen.crops_file, chosen.out / f"seed_{seed}_fold_{fold}", options)
             held_out = crops.of(fold_parts(split, fold, "validation"), chosen.sequences)
-            rows += score(grader_from_checkpoint(checkpoint), held_out, fold, seed)
+            rows += score(DiscGrader.from_hparams(*run_network(run)), held_out, fold, seed)
             mine = [
                 row
                 for row in rows

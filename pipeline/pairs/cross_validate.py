@@ -31,7 +31,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.utils.data import DataLoader
 
-from siamed.pipeline.bundles import bundle_parser, bundle_path, load_weights
+from siamed.pipeline.bundles import bundle_path, run_network
 from siamed.pipeline.datasets.splits import read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
@@ -42,7 +42,7 @@ from .figures import draw_distances
 from .metrics import Compared, compare_columns, compare_volumes, distance_matrix, effective_rank
 from .sampling import PairSampler
 from .training_data import PairDataset, acquisition_pairs, fold_table, load_volumes
-from .volumes import LEVELS, VolumeTable
+from .volumes import LEVELS, VolumeTable, level_indices
 
 __all__ = ["FoldPairs", "embed_fold", "main", "read_scanners", "summarize"]
 
@@ -94,12 +94,7 @@ def embed_fold(run: Path, volumes_file: Path, split: Path, fold: int) -> FoldPai
         split: file of folds.
         fold: the fold that the training left out.
     """
-    hparams = read_json(run / "run.json")["hparams"]
-    parser = bundle_parser(BUNDLE)
-    parser["hparams"] = hparams
-    network = parser.get_parsed_content("network_def")
-    network.load_state_dict(load_weights(run / "latest.pt"))
-    network.eval()
+    network, hparams = run_network(run)
     table = fold_table(volumes_file, split, fold, "validation", SEQUENCES)
     pairs = acquisition_pairs(table, SEQUENCES)
     view = RandVolumeViewd("image", hparams["field_px"], hparams["input_size"], random=False)
@@ -108,7 +103,7 @@ def embed_fold(run: Path, volumes_file: Path, split: Path, fold: int) -> FoldPai
     training = fold_table(volumes_file, split, fold, "training", SEQUENCES)
     return FoldPairs(
         distances=distance_matrix(embeddings.numpy()),
-        levels=np.array([LEVELS.index(name) for name in table["level"][pairs.first].tolist()]),
+        levels=level_indices(table)[pairs.first],
         persons=table["subject_id"][pairs.first],
         predicted=scores.argmax(2).numpy(),
         traces=_traces(training, table, pairs.first, pairs.second),
@@ -229,7 +224,8 @@ def _draw(folder: Path, folds: Sequence[FoldPairs]) -> None:
     pooled = draw_distances(
         *(np.concatenate([getattr(p, name) for p in parts]) for name in ("distance", "same"))
     )
-    matrix = ConfusionMatrix(list(LEVELS), title="vertebral level, all folds")
+    classes = 1 + max(int(part.max()) for fold in folds for part in (fold.levels, fold.predicted))
+    matrix = ConfusionMatrix(list(LEVELS[:classes]), title="level, all folds")
     for fold in folds:
         np.add.at(matrix.counts, (np.repeat(fold.levels, 2), fold.predicted.ravel()), 1)
     for name, figure in (("distances", pooled), ("levels", matrix(None))):

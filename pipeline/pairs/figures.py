@@ -76,11 +76,12 @@ class LevelConfusion(ConfusionMatrix):
 
     Args:
         embedding: entries of an embedding; the level scores follow it in the network's output.
+        levels: number of level scores.
     """
 
-    def __init__(self, embedding: int) -> None:
+    def __init__(self, embedding: int, levels: int) -> None:
         self.embedding = int(embedding)
-        super().__init__(list(LEVELS), self._pick, "vertebral level")
+        super().__init__(list(LEVELS[:levels]), self._pick, "vertebral level")
 
     def _pick(self, output: Any) -> tuple[torch.Tensor, torch.Tensor]:
         scores = output["pred"][..., self.embedding :]

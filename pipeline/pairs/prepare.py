@@ -1,11 +1,11 @@
-"""Cut the vertebral bodies of a data set once, as volumes that pairs are drawn from.
+"""Cut the vertebral bodies, or the discs, of a data set once, as volumes that pairs are drawn from.
 
     python -m siamed.pipeline.pairs.prepare --dataset_dir SPIDER --out volumes
 
-Every scan goes through the detector; whole bodies of T12 to S1 that have a name are cut with a margin around
-the paper's region, so that a training can turn and shift its view without running out of scan [D-0037], and
-written as NIfTI (8 bit: intensities lie in [0, 1]) beside ``volumes.csv``. Scans without a named body are
-listed in the log.
+Every scan goes through the detector; whole bodies of T12 to S1 that have a name, or the discs between them
+(``--structure disc``), are cut with a margin around the paper's region, so that a training can turn and shift
+its view without running out of scan [D-0037], and written as NIfTI (8 bit: intensities lie in [0, 1]) beside
+``volumes.csv``. Scans that show none are listed in the log.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import gzip
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -29,16 +30,18 @@ from siamed.pipeline.detection import VertebraDetector
 from siamed.pipeline.detection.training_data import canonical_image
 from siamed.pipeline.detection.vertebra import Column
 from siamed.pipeline.experiments.files import replace_file, sha256_of
+from siamed.transforms.extract_disc import DISC_SIZE, DISC_WIDTH_FRACTION, ExtractDisc
 from siamed.transforms.extract_vertebral_body import BODY_SIZE, BODY_WIDTH_FRACTION, ExtractVertebralBody
 
-from .volumes import LEVELS, VolumeTable
+from .volumes import BODY_LEVELS, DISC_LEVELS, VolumeTable
 
-__all__ = ["MARGIN", "main", "prepare_volumes"]
+__all__ = ["MARGIN", "STRUCTURES", "main", "prepare_volumes", "save_volume"]
 
 log = logging.getLogger(__name__)
 
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
-MARGIN = (24, 48)  # rows, columns around each side of a body's volume: the paper's shifts [D-0037]
+MARGIN = (24, 48)  # rows, columns around each side of a volume: the paper's shifts [D-0037]
+STRUCTURES = ("body", "disc")
 
 
 def prepare_volumes(
@@ -47,6 +50,7 @@ def prepare_volumes(
     out: str | Path,
     detector: Callable[[MetaTensor], Column],
     slices: int = 1,
+    structure: str = "body",
 ) -> VolumeTable:
     """Detect, cut, write.
 
@@ -56,24 +60,28 @@ def prepare_volumes(
         out: folder to write to.
         detector: finds and names vertebrae.
         slices: slices of a volume, odd.
+        structure: one of :data:`STRUCTURES`.
 
     Raises:
-        ValueError: if no scan has a named body, or ``slices`` is even.
+        ValueError: if no scan shows a named structure, ``slices`` is even, or the structure is unknown.
     """
+    if structure not in STRUCTURES:
+        raise ValueError(f"structure must be one of {STRUCTURES}, got {structure!r}")
     if slices < 1 or slices % 2 == 0:
         raise ValueError(f"slices must be odd, got {slices}")
-    size = (slices, BODY_SIZE[1] + 2 * MARGIN[0], BODY_SIZE[2] + 2 * MARGIN[1])
-    cut = ExtractVertebralBody(size, BODY_WIDTH_FRACTION * BODY_SIZE[2] / size[2])
+    cut_named = _bodies(slices) if structure == "body" else _discs(slices)
     rows: list[Sequence[str]] = []
-    for scan in tqdm(scans, desc="vertebral bodies", mininterval=5.0, disable=not sys.stderr.isatty()):
+    for scan in tqdm(
+        scans, desc=f"scans for each {structure}", mininterval=5.0, disable=not sys.stderr.isatty()
+    ):
         found = len(rows)
-        for level, volume in _named_bodies(manifest.root / scan.image, detector, cut, scan.case_id):
+        for level, volume in _named(manifest.root / scan.image, detector, cut_named, scan.case_id):
             path = Path("volumes", scan.case_id, f"{level}.nii.gz")
-            _save(Path(out) / path, volume)
+            digest = save_volume(Path(out) / path, volume)
             own = (scan.subject_id, scan.family_id, scan.case_id, scan.order, scan.sequence)
-            rows.append((*own, level, path.as_posix(), sha256_of(Path(out) / path)))
+            rows.append((*own, level, path.as_posix(), digest))
         if len(rows) == found:
-            log.warning("%s: no body has a name", scan.case_id)
+            log.warning("%s: no %s has a name", scan.case_id, structure)
     if not rows:
         raise ValueError(f"scans must show vertebrae that can be named, none of {len(scans)} does")
     table = VolumeTable.from_rows(out, rows)
@@ -86,30 +94,62 @@ def _counts(table: VolumeTable) -> tuple[int, int]:
     return len(set(table["scan_id"].tolist())), len(set(table["subject_id"].tolist()))
 
 
-def _named_bodies(
-    path: Path, detector: Callable[[MetaTensor], Column], cut: ExtractVertebralBody, case_id: str
+# Yields level and a call that cuts it.
+_Named = Callable[[MetaTensor, Column], Iterator[tuple[str, Callable[[], MetaTensor]]]]
+
+
+def _bodies(slices: int) -> _Named:
+    size = (slices, BODY_SIZE[1] + 2 * MARGIN[0], BODY_SIZE[2] + 2 * MARGIN[1])
+    cut = ExtractVertebralBody(size, BODY_WIDTH_FRACTION * BODY_SIZE[2] / size[2])
+
+    def named(image: MetaTensor, column: Column) -> Iterator[tuple[str, Callable[[], MetaTensor]]]:
+        corners = [vertebra.slice_corners_mm for vertebra in column.vertebrae]
+        for i, vertebra in enumerate(column.vertebrae):
+            if not vertebra.partial and vertebra.level in BODY_LEVELS:
+                around = corners[max(i - 1, 0) : i] + corners[i + 1 : i + 2]
+                yield vertebra.level, partial(cut, image, corners[i], around)
+
+    return named
+
+
+def _discs(slices: int) -> _Named:
+    size = (slices, DISC_SIZE[1] + 2 * MARGIN[0], DISC_SIZE[2] + 2 * MARGIN[1])
+    cut = ExtractDisc(size, DISC_WIDTH_FRACTION * DISC_SIZE[2] / size[2])
+
+    def named(image: MetaTensor, column: Column) -> Iterator[tuple[str, Callable[[], MetaTensor]]]:
+        for disc in column.discs:
+            upper, lower = column.vertebrae[disc.upper], column.vertebrae[disc.lower]
+            level = f"{upper.level}-{lower.level}"
+            if level in DISC_LEVELS:
+                yield level, partial(cut, image, upper.slice_corners_mm, lower.slice_corners_mm)
+
+    return named
+
+
+def _named(
+    path: Path, detector: Callable[[MetaTensor], Column], cut_named: _Named, case_id: str
 ) -> Iterator[tuple[str, MetaTensor]]:
     array, affine = canonical_image(path)
     image = MetaTensor(torch.from_numpy(array.astype(np.float32))[None], affine=torch.from_numpy(affine))
-    column = detector(image)
-    bodies = [vertebra.slice_corners_mm for vertebra in column.vertebrae]
-    for i, vertebra in enumerate(column.vertebrae):
-        if vertebra.partial or vertebra.level not in LEVELS:
-            continue
-        around = bodies[max(i - 1, 0) : i] + bodies[i + 1 : i + 2]
+    for level, cut in cut_named(image, detector(image)):
         try:
-            yield vertebra.level, cut(image, bodies[i], around)
+            yield level, cut()
         except ValueError as error:
-            log.warning("%s: %s cannot be cut: %s", case_id, vertebra.level, error)
+            log.warning("%s: %s cannot be cut: %s", case_id, level, error)
 
 
-def _save(path: Path, volume: MetaTensor) -> None:
+def save_volume(path: Path, volume: MetaTensor) -> str:
+    """Write a volume ``(1, D, H, W)`` in [0, 1] as NIfTI of 8 bits; returns the file's SHA-256.
+
+    The same volume gives the same bytes.
+    """
     bits = np.rint(255 * np.asarray(volume.as_tensor()[0], np.float32)).astype(np.uint8)
     image = nibabel.Nifti1Image(bits, np.asarray(volume.affine, float))
     image.header.set_slope_inter(1 / 255, 0)
     image.header.set_xyzt_units("mm")
-    # No time and no name in the gzip header: the same volume gives the same bytes.
+    # No time and no name in the gzip header.
     replace_file(path, lambda beside: beside.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0)))
+    return sha256_of(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the volumes and volumes.csv")
     parser.add_argument("--bundle", default=DETECTION_BUNDLE, help="the detector")
+    parser.add_argument("--structure", choices=STRUCTURES, default="body")
     parser.add_argument("--slices", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
@@ -127,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     manifest = spider_manifest(chosen.dataset_dir)
     scans = middle_slice_copies(manifest)
     detector = VertebraDetector.from_bundle(chosen.bundle, chosen.device)
-    prepare_volumes(manifest, scans, chosen.out, detector, chosen.slices)
+    prepare_volumes(manifest, scans, chosen.out, detector, chosen.slices, chosen.structure)
     return 0
 
 

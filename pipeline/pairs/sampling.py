@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .volumes import LEVELS, VolumeTable
+from .volumes import VolumeTable, level_indices
 
 __all__ = ["Pairs", "PairSampler"]
 
@@ -68,7 +68,7 @@ class PairSampler:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
         self.positive_share, self.candidates = positive_share, candidates
         self._embeddings: np.ndarray | None = None
-        level = np.array([LEVELS.index(name) for name in table["level"].tolist()], np.int8)
+        level = level_indices(table).astype(np.int8)
         sequence = _codes(table["sequence"])
         subject, scan = _codes(table["subject_id"]), _codes(table["scan_id"])
         family = subject if twins_are_negatives else _codes(table.families)

@@ -21,7 +21,7 @@ from siamed.networks.losses.siamese import SiameseLoss
 from siamed.pipeline.datasets.splits import fold_parts
 
 from .sampling import Pairs, PairSampler
-from .volumes import LEVELS, VolumeTable
+from .volumes import LEVELS, VolumeTable, level_indices
 
 __all__ = ["PairDataset", "acquisition_pairs", "fold_table", "load_volumes", "siamese_loss"]
 
@@ -74,25 +74,36 @@ def load_volumes(table: VolumeTable) -> torch.Tensor:
     return torch.from_numpy(np.stack(loaded))
 
 
-def acquisition_pairs(table: VolumeTable, sequences: Sequence[str]) -> Pairs:
-    """The positive pairs of two sequences: one subject, one level, both sequences; each once.
+def acquisition_pairs(table: VolumeTable, sequences: Sequence[str] | None) -> Pairs:
+    """The positive pairs of two sequences, or of two visits: one subject, one level, both; each once.
 
     Args:
         table: the volumes.
-        sequences: of the first and of the second volume.
+        sequences: of the first and of the second volume; None pairs a subject's first and last visit in one
+            sequence.
 
     Raises:
         ValueError: if there is none.
     """
-    first, second = sequences
-    rows: dict[tuple[str, str], dict[str, int]] = {}
-    names = zip(*(table[name].tolist() for name in ("subject_id", "level", "sequence")), strict=True)
-    for row, (subject, level, sequence) in enumerate(names):
-        rows.setdefault((subject, level), {}).setdefault(sequence, row)
-    both = [found for found in rows.values() if first in found and second in found]
+    columns = [table[name].tolist() for name in ("subject_id", "level", "sequence", "order")]
+    rows: dict[tuple[str, ...], dict[str, int]] = {}
+    for row, (subject, level, sequence, order) in enumerate(zip(*columns, strict=True)):
+        if sequences is None:
+            rows.setdefault((subject, level, sequence), {}).setdefault(order, row)
+        else:
+            rows.setdefault((subject, level), {}).setdefault(sequence, row)
+    if sequences is None:
+        both = [(found[min(found)], found[max(found)]) for found in rows.values() if len(found) > 1]
+    else:
+        both = [
+            tuple(found[name] for name in sequences)
+            for found in rows.values()
+            if found.keys() >= set(sequences)
+        ]
     if not both:
-        raise ValueError(f"table must show a subject at one level in {first} and in {second}, it shows none")
-    one, other = (np.array([found[name] for found in both]) for name in (first, second))
+        what = "at two visits" if sequences is None else f"in {sequences[0]} and in {sequences[1]}"
+        raise ValueError(f"table must show a subject at one level {what}, it shows none")
+    one, other = np.array(both).T
     return Pairs(one, other, np.ones(len(both), bool))
 
 
@@ -130,7 +141,7 @@ class PairDataset(Dataset, Randomizable):
             )
         self.volumes, self.transform, self.sampler = volumes, transform, sampler
         self.length, self.positives = len(pairs) if pairs else length, positives
-        self.level = np.array([LEVELS.index(name) for name in table["level"].tolist()])
+        self.level = level_indices(table)
         self.person = np.unique(table["subject_id"].astype(str), return_inverse=True)[1]
         self._pairs = pairs
 
@@ -168,6 +179,7 @@ def siamese_loss(
     same_person: ContrastiveLoss | NTXentLoss,
     level_weight: float,
     balance_power: float,
+    levels: int,
     embedding: int,
     all_pairs: bool,
 ) -> SiameseLoss:
@@ -178,9 +190,18 @@ def siamese_loss(
         same_person: see :class:`~siamed.networks.losses.siamese.SiameseLoss`.
         level_weight: see there.
         balance_power: see :func:`~siamed.networks.losses.multi_task.class_weights`.
+        levels: classes of the network: the first of :data:`~siamed.pipeline.pairs.volumes.LEVELS`.
         embedding: see :class:`~siamed.networks.losses.siamese.SiameseLoss`.
         all_pairs: see there.
+
+    Raises:
+        ValueError: if the table holds a level that the network has no class for.
     """
-    levels = [LEVELS.index(name) for name in table["level"].tolist()]
-    weights = class_weights(levels, len(LEVELS), balance_power)
+    found = level_indices(table)
+    if found.max() >= levels:
+        raise ValueError(
+            f"levels must be {len(LEVELS)} for a table that holds {LEVELS[found.max()]}, got {levels}: give "
+            f"--hparams#levels {len(LEVELS)}"
+        )
+    weights = class_weights(found, levels, balance_power)
     return SiameseLoss(same_person, weights, level_weight, embedding, all_pairs)

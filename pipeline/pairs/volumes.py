@@ -2,8 +2,8 @@
 
 A row a volume: ``subject_id`` (the person), ``family_id`` (twins share one; empty: a family of its own),
 ``scan_id`` (one acquisition), ``order`` (date or number of the visit, as text that sorts; may be empty),
-``sequence``, ``level`` ("L3"), ``path`` (below the table's folder) and ``sha256`` of the file. A scan shows a
-level once.
+``sequence``, ``level`` ("L3", or "L3-L4" of a disc), ``path`` (below the table's folder) and ``sha256`` of
+the file. A scan shows a level once.
 """
 
 from __future__ import annotations
@@ -12,16 +12,23 @@ import csv
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from siamed.pipeline.experiments.files import replace_file
 
-__all__ = ["LEVELS", "VolumeTable"]
+__all__ = ["BODY_LEVELS", "DISC_LEVELS", "LEVELS", "VolumeTable", "level_indices"]
 
-LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5", "S1")
-"""Levels that take part in pairs, from superior to inferior [jamaludin2017ssl, Sec. 2.1]."""
+BODY_LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5", "S1")
+"""Vertebral bodies that take part in pairs, from superior to inferior [jamaludin2017ssl, Sec. 2.1]."""
+
+DISC_LEVELS = tuple(f"{upper}-{lower}" for upper, lower in pairwise(BODY_LEVELS))
+"""The discs between them."""
+
+LEVELS = BODY_LEVELS + DISC_LEVELS
+"""A level's place here is its class: networks that see bodies alone have the first seven."""
 
 _COLUMNS = ("subject_id", "family_id", "scan_id", "order", "sequence", "level", "path", "sha256")
 
@@ -130,3 +137,8 @@ class VolumeTable:
     def paths(self) -> list[Path]:
         """Files of the volumes."""
         return [self.root / path for path in self["path"].tolist()]
+
+
+def level_indices(table: VolumeTable) -> np.ndarray:
+    """Class of each volume's level, ``(N,)``: its place in :data:`LEVELS`."""
+    return np.array([LEVELS.index(name) for name in table["level"].tolist()], np.int64)

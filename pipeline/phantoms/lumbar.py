@@ -96,6 +96,9 @@ class _Body:
     height: float
     width: float
     lower_width: float
+    waist: float = 0.3  # how deep front and back are hollowed, 1/mm at the middle
+    dish: float = 0.2  # and the plates
+    islands: tuple[tuple[float, float, float, float], ...] = ()  # along, across, radius mm, brightness
 
     def corners(self) -> np.ndarray:
         """``(4, 2)`` AS, PS, PI, AI as (row, column) mm."""
@@ -123,6 +126,8 @@ def lumbar_phantom(
     grades: Mapping[str, int] | None = None,
     levels: Sequence[str] = LEVELS,
     noise: float = 0.02,
+    visit: int | None = None,
+    twin: int = 0,
 ) -> LumbarPhantom:
     """Draw a lumbar spine.
 
@@ -136,6 +141,10 @@ def lumbar_phantom(
         grades: Pfirrmann grades 1-5 by disc name; the others are drawn.
         levels: names from superior to inferior, the last ones sacral ("S1", "S2" ...).
         noise: Rician noise, as a share of the brightness of fat.
+        visit: number of a visit of a person who is scanned more than once: the seed then gives vertebral
+            bodies of the person's own (waist, plates, islands of fat in the marrow), alike at every visit,
+            while pose, soft tissue, coil and noise are the visit's. None draws everybody's bodies alike.
+        twin: number of a sibling: same sizes and curve of the spine, but bodies of their own.
 
     Returns:
         The phantom.
@@ -146,16 +155,23 @@ def lumbar_phantom(
     Raises:
         ValueError: for an unknown contrast, levels without a sacrum, a wrong grade, or wrong sizes.
 
-    Randomness: anatomy from ``seed``; noise and texture from ``seed`` and ``contrast``.
+    Randomness: anatomy from ``seed``; noise and texture from ``seed`` and ``contrast``; with a visit also
+    from ``twin`` and ``visit``, see there.
     """
     _check(contrast, slices, size, spacing_mm, slice_mm, levels)
     parameters = {
         "seed": seed, "slices": slices, "size": tuple(size), "spacing_mm": tuple(spacing_mm),
         "slice_mm": slice_mm, "grades": None if grades is None else dict(grades), "levels": tuple(levels),
-        "noise": noise,
+        "noise": noise, "visit": visit, "twin": twin,
     }  # fmt: skip
     extent = np.array(size) * spacing_mm
-    bodies, gaps = _anatomy(np.random.default_rng([seed, 0]), extent, levels, grades or {})
+    shift, turn = np.zeros(2), 0.0
+    if visit is not None:
+        pose = np.random.default_rng([seed, 3, twin, visit])
+        shift, turn = pose.uniform(-8, 8, 2), np.deg2rad(pose.uniform(-3, 3))
+    bodies, gaps = _anatomy(np.random.default_rng([seed, 0]), extent, levels, grades or {}, shift, turn)
+    if visit is not None:
+        _make_own(bodies, np.random.default_rng([seed, 4, twin]))
     affine = np.eye(4)
     affine[:3, :3] = [[-slice_mm, 0, 0], [0, 0, -spacing_mm[1]], [0, -spacing_mm[0], 0]]
     affine[:3, 3] = (slices - 1) / 2 * slice_mm, extent[1] / 2, extent[0] / 2
@@ -169,7 +185,7 @@ def lumbar_phantom(
         _NUCLEUS[contrast],
         -aside,
     )
-    rng = np.random.default_rng([seed, 1, int(contrast[1])])
+    rng = np.random.default_rng([seed, 1, int(contrast[1]), *([] if visit is None else [twin, visit])])
     image = np.empty((slices, *size), np.float32)
     label = np.empty((slices, *size), np.uint8)
     scene.texture(rng)
@@ -227,12 +243,17 @@ def _axes(tilt: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _anatomy(
-    rng: np.random.Generator, extent: np.ndarray, levels: Sequence[str], grades: Mapping[str, int]
+    rng: np.random.Generator,
+    extent: np.ndarray,
+    levels: Sequence[str],
+    grades: Mapping[str, int],
+    shift: np.ndarray,
+    turn: float,
 ) -> tuple[list[_Body], list[_Gap]]:
     """Bodies, superior first, and the discs between them (none below S1: its disc is a remnant)."""
-    slope = np.deg2rad(rng.uniform(37, 43))
+    slope = np.deg2rad(rng.uniform(37, 43)) + turn
     width, height = rng.uniform(33, 35), rng.uniform(26, 28)
-    plate = extent * (rng.uniform(0.72, 0.75), rng.uniform(0.48, 0.53))
+    plate = extent * (rng.uniform(0.72, 0.75), rng.uniform(0.48, 0.53)) + shift
     first = list(levels).index("S1")
     bodies: list[_Body] = []
     top, tilt, upper = plate, slope, width
@@ -271,6 +292,16 @@ def _anatomy(
         bodies.insert(0, body)
         bottom = center - down * body_height / 2
     return bodies, gaps
+
+
+def _make_own(bodies: Sequence[_Body], rng: np.random.Generator) -> None:
+    """Give each body a shape and islands of fatty marrow by which it is known again."""
+    for body in bodies:
+        body.waist, body.dish = rng.uniform(0.1, 0.6), rng.uniform(0.0, 0.5)
+        body.islands = tuple(
+            (rng.uniform(-0.6, 0.6), rng.uniform(-0.7, 0.7), rng.uniform(2.0, 5.0), rng.uniform(1.25, 1.7))
+            for _ in range(rng.integers(1, 4))
+        )
 
 
 def _bias(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
@@ -355,14 +386,23 @@ class _Scene:
     def _window(self, center: np.ndarray, tilt: float, radius: float) -> Window:
         return Window(center, tilt, radius, self.size, self.spacing)
 
+    def _island(
+        self, body: _Body, along: float, across: float, radius: float, brightness: float
+    ) -> tuple[tuple[slice, slice], np.ndarray, float]:
+        down, back = _axes(body.tilt)
+        center = body.center + down * along * body.height / 2 + back * across * body.width / 2
+        window = self._window(center, body.tilt, radius + 4)
+        return window.box, ellipse_distance(window, radius, radius), brightness
+
     def _shapes(self) -> None:
         self.body_shapes = []
         for body in self.bodies:
             window = self._window(body.center, body.tilt, 0.75 * max(body.height, body.width) + 4)
             sacral = body.level.startswith("S")
-            waist, dish = (0.2, 0.0) if sacral else (0.3, 0.2)
+            waist, dish = (0.2, 0.0) if sacral else (body.waist, body.dish)
             d = quad_distance(window, body.height, body.width, body.lower_width, waist, dish)
-            self.body_shapes.append((body, window.box, d))
+            islands = [self._island(body, *island) for island in body.islands]
+            self.body_shapes.append((body, window.box, d, islands))
         self.disc_shapes = []
         for gap in self.gaps:
             low, up = gap.lower.corners(), gap.upper.corners()
@@ -443,13 +483,15 @@ class _Scene:
             canvas.paint(core_box, core + 0.03 * aside**1.5, value, inside(15))
         for box, bridge in self.bridges:
             canvas.paint(box, bridge, t["marrow"] * self.grain[box], spine)
-        for body, box, d in self.body_shapes:
+        for body, box, d, islands in self.body_shapes:
             d = d + 0.006 * aside**1.7
             sacral = body.level.startswith("S")
             fused = sacral and body.level != "S1"
             rim, edge = (0.4, 0.6 * t["marrow"]) if fused else (_CORTEX_MM, t["cortex"])
             canvas.paint(box, d - rim, edge, spine)
             canvas.paint(box, d, t["marrow"] * self.grain[box], spine, 0 if sacral else 1)
+            for place, away, brightness in islands:
+                canvas.paint(place, away, brightness * t["marrow"] * self.grain[place], spine)
         self._canal(canvas, inside, aside, grain)
         self._posterior(canvas, inside, aside)
         self._capsule(canvas, x)

@@ -63,7 +63,7 @@ def test_pictures_show_the_validations_pairs_and_levels() -> None:
     pred[:, :, 3] = 1  # every volume is taken for the third level
     label = torch.tensor([[1, 2, 7, 7], [1, 2, 8, 8], [1, 2, 9, 9]])
     engine = Engine(lambda _, rows: {"pred": pred[rows], "label": label[rows]})
-    pairs, levels = SamePersonFigure(1), LevelConfusion(1)
+    pairs, levels = SamePersonFigure(1), LevelConfusion(1, 7)
     pairs.attach(engine)
     levels.attach(engine)
     for _ in range(2):

@@ -1,0 +1,256 @@
+"""Run a label-efficiency experiment: pretrain, train every cell, score, compare; resumable at any moment.
+
+What is written: ``splits/`` (the nested lists of labelled subjects), ``sources/`` and ``trainings/`` (a
+folder a run), ``label_efficiency.json`` (every figure), ``table.md``, ``label_efficiency.png``, ``run.json``.
+In MLflow the experiment is a run, and each training one below it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from siamed.pipeline.experiments.files import read_json, replace_file, sha256_of, write_json
+from siamed.pipeline.tracking import TrackedExperiment
+
+from .config import Experiment, Source
+from .figures import draw_curves, markdown_table
+from .plan import Cell, cells, write_split
+from .statistics import Scores, summarize
+from .training import SCORES_FILE, Training, failure_of, is_done, run_all
+
+__all__ = ["Outcome", "run_experiment"]
+
+log = logging.getLogger(__name__)
+
+RESULT_FILE = "label_efficiency.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an experiment ended.
+
+    Args:
+        summary: of the complete seeds; None where there is none.
+        table: the same as Markdown.
+        failures: training -> what it said last.
+    """
+
+    summary: Mapping[str, Any] | None
+    table: str
+    failures: Mapping[str, str]
+
+
+def run_experiment(
+    experiment: Experiment,
+    out: Path,
+    jobs: int = 1,
+    tracking_uri: str | None = None,
+    keep_weights: bool = False,
+    show: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Outcome:
+    """Do what is not done yet, and say what all of it shows.
+
+    Args:
+        experiment: of :func:`~siamed.pipeline.label_efficiency.config.read_experiment`.
+        out: folder of the experiment.
+        jobs: trainings at a time.
+        tracking_uri: an MLflow store; default a sqlite file in ``out``.
+        keep_weights: keep the checkpoints of the scored trainings; those of the sources are always kept.
+        show: called with (what, done, total) as the work goes on.
+
+    Raises:
+        ValueError: if ``out`` holds another experiment, or a source has seen a fold's held-out subjects.
+    """
+    out = Path(out).absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    plan = list(cells(experiment))
+    for source in experiment.sources.values():
+        if source.run is not None:
+            for fold in experiment.folds:
+                _check_unseen(experiment, source, fold)
+    with TrackedExperiment(
+        out, experiment.bundle, experiment.name, tracking_uri, _described(experiment)
+    ) as tracked:
+        common = {"tracking_uri": tracked.uri}
+        tags = {"mlflow.parentRunId": tracked.run_id, "experiment": experiment.name}
+        sources = [
+            _source_training(experiment, source, fold, out, common, tags)
+            for source in experiment.sources.values()
+            if source.run is None
+            for fold in experiment.folds
+        ]
+        failures = _run(sources, 1 if len(sources) == 1 else jobs, "pretraining", show)
+        if failures:
+            return Outcome(None, "", failures)
+        trainings = [_cell_training(experiment, cell, out, common, tags, keep_weights) for cell in plan]
+        failures = _run(trainings, jobs, "training", show)
+        outcome = _conclude(experiment, plan, out, failures)
+        if outcome.summary is not None:
+            tracked.log(
+                _metrics(outcome.summary),
+                [out / name for name in (RESULT_FILE, "table.md", "label_efficiency.png")],
+            )
+        if failures:
+            tracked.fail(f"{len(failures)} trainings failed")
+    return outcome
+
+
+def _described(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "split_sha256": sha256_of(experiment.split),
+        "folds": list(experiment.folds),
+        "seeds": list(experiment.seeds),
+        "budgets": [budget.text for budget in experiment.budgets],
+        "options": dict(experiment.options),
+        "sources": {name: vars(source) for name, source in experiment.sources.items()},
+        "arms": {name: vars(arm) for name, arm in experiment.arms.items()},
+        "reference": experiment.reference,
+        "measure": experiment.scorer.measure,
+    }
+
+
+def _check_unseen(experiment: Experiment, source: Source, fold: int) -> None:
+    """A finished run may be a source only if it left out the same subjects."""
+    run = _folder_of(source, fold)
+    record = read_json(run / "run.json")
+    if record is None or record["status"] != "FINISHED":
+        raise ValueError(f"sources#{source.name}#run must be finished trainings, {run} is none")
+    same = record["data"].get("split", {}).get("sha256") == sha256_of(experiment.split)
+    left_out = (record["config"] or {}).get("fold")
+    if not same or left_out != fold:
+        raise ValueError(
+            f"sources#{source.name}#run must have left out fold {fold} of {experiment.split.name}, {run} "
+            f"left out fold {left_out} of {'the same' if same else 'another'} split"
+        )
+
+
+def _folder_of(source: Source, fold: int) -> Path:
+    return Path(str(source.run).format(fold=fold)).absolute()
+
+
+def _source_training(
+    experiment: Experiment,
+    source: Source,
+    fold: int,
+    out: Path,
+    common: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> Training:
+    own = {"split": str(experiment.split), "fold": fold}
+    return Training(
+        name=f"{source.name}, fold {fold}",
+        bundle=str(source.bundle),
+        folder=out / "sources" / source.name / f"fold_{fold}",
+        overrides={**source.options, **own, **common},
+        tags={**tags, "source": source.name, "fold": str(fold)},
+    )
+
+
+def _cell_training(
+    experiment: Experiment,
+    cell: Cell,
+    out: Path,
+    common: Mapping[str, Any],
+    tags: Mapping[str, str],
+    keep_weights: bool,
+) -> Training:
+    arm = experiment.arms[cell.arm]
+    own: dict[str, Any] = {"split": str(write_split(experiment, cell, out)), "hparams#seed": cell.seed}
+    if arm.source is not None:
+        source = experiment.sources[arm.source]
+        trained = out / "sources" / source.name / f"fold_{cell.fold}"
+        own["pretrained"] = str(trained if source.run is None else _folder_of(source, cell.fold))
+        own["parent_run"] = read_json(Path(own["pretrained"]) / "run.json").get("mlflow_run_id")
+    return Training(
+        name=f"{cell.arm}, {cell.budget.text}, seed {cell.seed}, fold {cell.fold}",
+        bundle=experiment.bundle,
+        folder=out / cell.place,
+        overrides={**experiment.options, **arm.options, **own, **common},
+        tags={
+            **tags,
+            "arm": cell.arm,
+            "budget": cell.budget.text,
+            "subjects": str(cell.subjects),
+            "fold": str(cell.fold),
+        },
+        scorer=experiment.scorer,
+        keep_weights=keep_weights,
+    )
+
+
+def _run(
+    trainings: list[Training], jobs: int, what: str, show: Callable[[str, int, int], None]
+) -> dict[str, str]:
+    missing = [training for training in trainings if not is_done(training)]
+    done, failures = len(trainings) - len(missing), {}
+    show(what, done, len(trainings))
+    for training, status, seconds in run_all(missing, jobs):
+        done += 1
+        if status != 0 or not is_done(training):
+            failures[training.name] = failure_of(training)
+            log.error("%s failed: %s", training.name, failures[training.name])
+        else:
+            scores = read_json(training.folder / SCORES_FILE)
+            said = f": {scores['measure']} {scores['figure']:.3f}" if scores else ""
+            log.info("%d of %d, %s, %.0f s%s", done, len(trainings), training.name, seconds, said)
+        show(training.name, done, len(trainings))
+    return failures
+
+
+def _conclude(experiment: Experiment, plan: list[Cell], out: Path, failures: Mapping[str, str]) -> Outcome:
+    found = {cell: read_json(out / cell.place / SCORES_FILE) for cell in plan}
+    whole = [s for s in experiment.seeds if all(found[c] is not None for c in plan if c.seed == s)]
+    if not whole:
+        return Outcome(None, "", failures)
+    summary = summarize(
+        _gather(experiment, plan, found, whole), experiment.scorer.figure, experiment.reference
+    )
+    texts = [budget.text for budget in experiment.budgets]
+    measure = experiment.scorer.measure
+    table = markdown_table(summary, texts, measure)
+    content = {"name": experiment.name, "measure": measure, "budgets": texts, "whole_seeds": whole, **summary}
+    write_json(out / RESULT_FILE, content)
+    replace_file(out / "table.md", lambda beside: beside.write_text(table, encoding="utf-8"))
+    figure = draw_curves(summary, measure, experiment.name.replace("_", " "))
+    replace_file(out / "label_efficiency.png", partial(figure.savefig, dpi=150, format="png"))
+    return Outcome(content, table, failures)
+
+
+def _gather(experiment: Experiment, plan: list[Cell], found: Mapping[Cell, Any], seeds: list[int]) -> Scores:
+    """Sums of whole seeds, on the subjects that every training of theirs scored."""
+    by_place: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for cell in plan:
+        if cell.seed in seeds:
+            place = experiment.budgets.index(cell.budget)
+            by_place.setdefault((cell.arm, place, cell.seed), {}).update(found[cell]["subjects"])
+    subjects = sorted(set.intersection(*(set(part) for part in by_place.values())))
+    sums = {
+        (arm, place): np.stack(
+            [np.array([by_place[arm, place, seed][s] for s in subjects], float) for seed in seeds]
+        )
+        for arm in experiment.arms
+        for place in range(len(experiment.budgets))
+    }
+    counts = [
+        float(np.mean([cell.subjects for cell in plan if cell.budget == budget]))
+        for budget in experiment.budgets
+    ]
+    return Scores(tuple(experiment.arms), tuple(counts), sums)
+
+
+def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    metrics = {}
+    for arm, entry in summary["arms"].items():
+        for text, row in zip(summary["budgets"], entry["budgets"], strict=True):
+            metrics[f"{arm}_{text.replace('%', 'pct')}"] = row["mean"]
+        reached = entry.get("reaches_reference")
+        if reached is not None and reached["saved"] is not None:
+            metrics[f"{arm}_labels_saved"] = reached["saved"]
+    return metrics

@@ -1,0 +1,95 @@
+"""The experiment to look at: a curve an arm over labelled subjects, and the same as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+__all__ = ["draw_curves", "markdown_table"]
+
+
+def draw_curves(summary: Mapping[str, Any], measure: str, title: str) -> Figure:
+    """The measure of each arm against the number of labelled subjects [jamaludin2017ssl, Fig. 8].
+
+    Args:
+        summary: of :func:`~siamed.pipeline.label_efficiency.statistics.summarize`.
+        measure: what the upright axis shows.
+        title: over the plot.
+
+    Returns:
+        The figure, with 95 % intervals over subjects and seeds; the caller owns it.
+    """
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    counts, arms = summary["subjects_labelled"], summary["arms"]
+    span = counts[-1] - counts[0]
+    for place, (arm, entry) in enumerate(arms.items()):
+        rows = entry["budgets"]
+        mean = [row["mean"] for row in rows]
+        below = [max(0.0, m - row["interval_95"][0]) for m, row in zip(mean, rows, strict=True)]
+        above = [max(0.0, row["interval_95"][1] - m) for m, row in zip(mean, rows, strict=True)]
+        # Side by side, so that intervals of one budget do not hide each other.
+        at = [count + (place - (len(arms) - 1) / 2) * 0.008 * span for count in counts]
+        style = {"color": "black", "linestyle": "--"} if arm == summary["reference"] else {}
+        axes.errorbar(
+            at, mean, [below, above], marker="o", markersize=4, capsize=2, label=_words(arm), **style
+        )
+    axes.axhline(arms[summary["reference"]]["budgets"][-1]["mean"], color="gray", linewidth=0.8)
+    axes.set_xticks(counts, [f"{count:.0f}" for count in counts])
+    axes.set_xlabel("labelled subjects")
+    axes.set_ylabel(measure)
+    axes.set_title(title)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def markdown_table(summary: Mapping[str, Any], budgets: Sequence[str], measure: str) -> str:
+    """The figures as Markdown: a row an arm, a column a budget, and what the arm saves.
+
+    Args:
+        summary: see :func:`draw_curves`.
+        budgets: as configured, in order.
+        measure: what is measured.
+    """
+    counts = summary["subjects_labelled"]
+    heads = [
+        f"{text} ({count:.0f})" if "%" in text else text for text, count in zip(budgets, counts, strict=True)
+    ]
+    lines = [
+        f"{measure}: mean of {summary['seeds']} seeds over {summary['subjects_scored']} held-out subjects, "
+        f"95 % interval over subjects and seeds; against `{summary['reference']}` the paired difference and, "
+        "over all comparisons of the table, adjusted p.",
+        "",
+        "| arm | " + " | ".join(heads) + " | labels saved |",
+        "|---" * (len(heads) + 2) + "|",
+    ]
+    for arm, entry in summary["arms"].items():
+        cells = [_cell(row) for row in entry["budgets"]]
+        lines.append(f"| {_words(arm)} | " + " | ".join(cells) + f" | {_saved(entry)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _words(arm: str) -> str:
+    return arm.replace("_", " ")
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    low, high = row["interval_95"]
+    text = f"{row['mean']:.3f} ({low:.3f} to {high:.3f})"
+    if "difference" in row:
+        p = row["p_adjusted"]
+        text += f"; {row['difference']:+.3f}, p {'< 0.001' if p < 0.001 else format(p, '.3f')}"
+    return text
+
+
+def _saved(entry: Mapping[str, Any]) -> str:
+    found = entry.get("reaches_reference")
+    if found is None:
+        return "reference"
+    if found["saved"] is None:
+        return f"does not reach {found['target']:.3f}"
+    low, high = (100 * bound for bound in found["saved_interval_95"])
+    least = "at least " if found["with_the_smallest_budget"] else ""
+    return f"{least}{100 * found['saved']:.0f} % ({low:.0f} to {high:.0f})"

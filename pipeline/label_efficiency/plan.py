@@ -1,0 +1,84 @@
+"""Which trainings an experiment takes: cells, and the nested lists of subjects that have labels.
+
+For a fold and a seed the training subjects are shuffled once; a budget takes the first of them. Every arm
+sees the same lists, and a larger budget holds the smaller one's subjects. The lists are written as split
+files, which the trainings read and record the hash of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.experiments.files import read_json, write_json
+
+from .config import Budget, Experiment
+
+__all__ = ["Cell", "cells", "nested_subjects", "write_split"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: an arm with so many labelled subjects, one seed, one fold left out."""
+
+    arm: str
+    budget: Budget
+    subjects: int
+    seed: int
+    fold: int
+
+    @property
+    def place(self) -> Path:
+        """Its folder below the experiment's."""
+        return Path("trainings", self.shared.name, self.arm)
+
+    @property
+    def shared(self) -> Path:
+        """Split file below the experiment's folder, one for all arms."""
+        return Path("splits", f"seed_{self.seed}_fold_{self.fold}_subjects_{self.subjects:04d}")
+
+
+def nested_subjects(experiment: Experiment, fold: int, seed: int) -> list[str]:
+    """The training subjects of a fold in the order in which they get labels. Deterministic."""
+    subjects = sorted(fold_parts(experiment.split, fold, "training"))
+    order = np.random.default_rng([seed, fold]).permutation(len(subjects))
+    return [subjects[i] for i in order]
+
+
+def cells(experiment: Experiment) -> Iterator[Cell]:
+    """All cells, whole seeds first, so that an unfinished experiment has whole seeds to show.
+
+    Raises:
+        ValueError: if a budget exceeds the subjects of a fold.
+    """
+    for seed in experiment.seeds:
+        for fold in experiment.folds:
+            known = len(fold_parts(experiment.split, fold, "training"))
+            for budget in experiment.budgets:
+                for arm in experiment.arms:
+                    yield Cell(arm, budget, budget.of(known), seed, fold)
+
+
+def write_split(experiment: Experiment, cell: Cell, folder: Path) -> Path:
+    """The cell's split file, written once.
+
+    Raises:
+        ValueError: if the folder holds another list under this name.
+    """
+    path = (folder / cell.shared).with_suffix(".json")
+    content = {
+        "unit": "patient",
+        "rule": f"the first {cell.subjects} of the training subjects in a random order of their own",
+        "training": nested_subjects(experiment, cell.fold, cell.seed)[: cell.subjects],
+        "validation": fold_parts(experiment.split, cell.fold, "validation"),
+    }
+    found = read_json(path)
+    if found is None:
+        return write_json(path, content)
+    if found != content:
+        raise ValueError(f"out must hold this experiment's lists, {path.name} is another: give another out")
+    return path

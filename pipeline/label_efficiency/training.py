@@ -1,0 +1,180 @@
+"""Run one training of an experiment, in a process of its own, and score its held-out subjects.
+
+A training is its bundle's train configuration with overrides, run by MONAI's engine as the command line runs
+it. Its folder keeps ``console.log``, ``run.json``, ``history.json`` and, once it is scored, ``scores.json``:
+what is found there is not done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+import numpy as np
+import torch
+
+from siamed.pipeline.bundles import bundle_path
+from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.experiments.checkpoints import BEST, LATEST
+from siamed.pipeline.experiments.files import read_json, write_json
+from siamed.pipeline.experiments.record import RUN_FILE
+
+from .config import Scorer
+
+__all__ = ["SCORES_FILE", "Training", "failure_of", "is_done", "run_all"]
+
+log = logging.getLogger(__name__)
+
+SCORES_FILE = "scores.json"
+_TRACKER = "siamed.pipeline.tracking.TrackRun"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training.
+
+    Args:
+        name: in logs and in the progress.
+        bundle: whose train configuration is run.
+        folder: of the run.
+        overrides: of the configuration, ``output_dir`` apart.
+        tags: of its MLflow run.
+        scorer: scores its held-out subjects; None for a pretraining.
+        keep_weights: leave the checkpoints after scoring.
+    """
+
+    name: str
+    bundle: str
+    folder: Path
+    overrides: Mapping[str, Any]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    scorer: Scorer | None = None
+    keep_weights: bool = True
+
+
+def is_done(training: Training) -> bool:
+    """Whether the folder holds this training, finished and scored.
+
+    Raises:
+        ValueError: if it holds a training with other overrides.
+    """
+    started = read_json(training.folder / "overrides.json")
+    wanted = _plain(training.overrides)
+    if started is not None and started != wanted:
+        differing = sorted(key for key in set(started) | set(wanted) if started.get(key) != wanted.get(key))
+        raise ValueError(
+            f"out must be this experiment's, {training.folder.name} in it was started with another "
+            f"{differing[0]}: {started.get(differing[0])!r}, now {wanted.get(differing[0])!r}; give another "
+            "out"
+        )
+    if training.scorer is not None:
+        return (training.folder / SCORES_FILE).is_file()
+    record = read_json(training.folder / RUN_FILE)
+    return record is not None and record["status"] == "FINISHED"
+
+
+def _plain(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    # Where runs are tracked is not what a training is.
+    kept = {key: value for key, value in overrides.items() if key != "tracking_uri"}
+    return {key: str(value) if isinstance(value, Path) else value for key, value in kept.items()}
+
+
+def run_all(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training, int, float]]:
+    """Run trainings, ``jobs`` at a time; yields each as it ends, with its exit status and its seconds.
+
+    Args:
+        trainings: in the order in which they start.
+        jobs: processes at a time; each takes its share of the processor cores.
+    """
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:  # imports once, then a process starts at once
+        context.set_forkserver_preload(
+            [__name__, "ignite.engine", "monai.engines", "siamed.pipeline.tracking"]
+        )
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    waiting, running = list(trainings), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                training = waiting.pop(0)
+                process = context.Process(target=_run, args=(training, threads), daemon=True)
+                process.start()
+                running[process.sentinel] = (training, process, time.monotonic())
+            for sentinel in wait(list(running)):
+                training, process, start = running.pop(sentinel)  # type: ignore[call-overload]
+                process.join()
+                yield training, process.exitcode or 0, time.monotonic() - start
+    finally:
+        for _, process, _ in running.values():
+            process.terminate()
+
+
+def failure_of(training: Training) -> str:
+    """Last line that a failed training wrote."""
+    console = training.folder / "console.log"
+    lines = console.read_text(encoding="utf-8", errors="replace").split("\n") if console.is_file() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it left no message")
+
+
+def _run(training: Training, threads: int) -> None:
+    training.folder.mkdir(parents=True, exist_ok=True)
+    write_json(training.folder / "overrides.json", _plain(training.overrides))
+    with (training.folder / "console.log").open("ab", buffering=0) as console:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(console.fileno(), stream.fileno())
+    torch.set_num_threads(threads)
+    record = read_json(training.folder / RUN_FILE)
+    if record is None or record["status"] != "FINISHED":
+        _train(training)
+    if training.scorer is not None:
+        _score(training, training.scorer)
+
+
+def _train(training: Training) -> None:
+    config = bundle_path(training.bundle) / "configs" / "train.yaml"
+    overrides = {**training.overrides, "output_dir": str(training.folder), **_tracking(config, training.tags)}
+    # MONAI ignores an override that is None.
+    values = {key: "$None" if value is None else value for key, value in overrides.items()}
+    monai.bundle.run(
+        config_file=str(config), **{k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+    )
+
+
+def _tracking(config: Path, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Overrides that give the run its tags, and build no bundle of it."""
+    handlers = monai.bundle.ConfigParser.load_config_file(str(config))["train"]["handlers"]
+    places = [i for i, handler in enumerate(handlers) if handler.get("_target_") == _TRACKER]
+    if not places:
+        raise ValueError(f"bundle must track its training, {config} has no {_TRACKER} in train#handlers")
+    own = f"train#handlers#{places[0]}"
+    return {f"{own}#tags": dict(tags), f"{own}#bundle_root": None}
+
+
+def _score(training: Training, scorer: Scorer) -> None:
+    overrides = training.overrides
+    held_out = fold_parts(overrides["split"], overrides.get("fold"), "validation")
+    found = scorer.statistics(training.folder, held_out)
+    if not found:
+        raise ValueError("scorer must score a subject that was left out, it scored none")
+    total = np.sum([np.asarray(value, float) for value in found.values()], axis=0)
+    content = {
+        "measure": scorer.measure,
+        "figure": float(scorer.figure(total)),
+        "run": read_json(training.folder / RUN_FILE)["name"],
+        "subjects": {subject: np.asarray(value).tolist() for subject, value in found.items()},
+    }
+    write_json(training.folder / SCORES_FILE, content)
+    if not training.keep_weights:
+        for name in (LATEST, BEST):
+            (training.folder / name).unlink(missing_ok=True)

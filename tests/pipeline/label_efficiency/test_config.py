@@ -1,0 +1,148 @@
+"""The configuration of an experiment, and the trainings that follow from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.label_efficiency.config import Budget, Experiment, read_experiment
+from siamed.pipeline.label_efficiency.plan import cells, nested_subjects, write_split
+
+FOLDS = [[f"s{i}" for i in range(start, start + 5)] for start in (0, 5, 10)]
+
+
+class Hits:
+    """A scorer that nothing is asked of here."""
+
+    measure = "hits"
+
+
+def config(folder: Path, **changes: Any) -> Path:
+    (folder / "folds.json").write_text(json.dumps({"folds": FOLDS}), encoding="utf-8")
+    content: dict[str, Any] = {
+        "name": "trial",
+        "bundle": "spine_mr_disc_grading",
+        "split": str(folder / "folds.json"),
+        "seeds": [0, 1],
+        "budgets": ["20%", 4, "100%"],
+        "crops": "x.npz",
+        "options": {"crops_file": "@crops", "hparams": {"max_epochs": 2}},
+        "sources": {
+            "same_person": {"bundle": "spine_mr_siamese_pretraining", "options": {"hparams": {"width": 0.1}}},
+            "idle": {"run": "runs/{fold}"},
+        },
+        "arms": {"scratch": {}, "frozen": {"source": "same_person", "options": {"freeze": True}}},
+        "reference": "scratch",
+        "scorer": {"_target_": f"{__name__}.Hits"},
+    } | changes
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}), encoding="utf-8")
+    return path
+
+
+def read(folder: Path, overrides: dict[str, Any] | None = None, **changes: Any) -> Experiment:
+    return read_experiment(config(folder, **changes), overrides)
+
+
+def test_entries_refer_to_each_other_and_can_be_replaced(tmp_path: Path) -> None:
+    experiment = read(tmp_path, {"crops": "y.npz", "options#hparams#max_epochs": 3})
+    assert experiment.options == {"crops_file": "y.npz", "hparams#max_epochs": 3}
+    assert experiment.sources["same_person"].options == {"hparams#width": 0.1}
+    assert list(experiment.sources) == ["same_person"]  # no arm asks for the other
+    assert experiment.arms["frozen"].options == {"freeze": True}
+    assert experiment.folds == (0, 1, 2)
+    assert experiment.scorer.measure == "hits"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budgets": ["0%"]}, "budgets must be percentages .* got '0%'"),
+        ({"budgets": [0.5]}, "budgets must be percentages .* got 0.5"),
+        ({"budgets": ["50%", "50%"]}, "budgets must hold each value once"),
+        ({"reference": "nobody"}, r"reference must be one of the arms \['frozen', 'scratch'\], got 'nobody'"),
+        ({"arms": {"scratch": {"source": "x"}}}, r"arms#scratch#source must be one of .* got 'x'"),
+        ({"arms": {"scratch": {"freeze": True}}}, r"arms#scratch must hold .* got \['freeze'\]"),
+        ({"arms": {"From scratch": {}}, "reference": "From scratch"}, "arms must be of small letters"),
+        ({"sources": {"same_person": {"run": "runs/x"}}}, r"must hold \{fold\}"),
+        ({"sources": {"same_person": {}}}, "must have a bundle to train or a run"),
+        ({"folds": [3]}, r"folds must be some of 0 to 2, got \[3\]"),
+        ({"scorer": None}, r"lacks \['scorer'\]"),
+        ({"bundle": "no_such"}, "bundle must be a folder"),
+    ],
+)
+def test_a_wrong_entry_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, **changes)
+
+
+def test_an_override_must_reach_an_entry(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing#here must be an entry of experiment.yaml"):
+        read(tmp_path, {"nothing#here": 1})
+
+
+def test_a_budget_is_a_share_or_a_number() -> None:
+    assert [Budget.parse(text).of(144) for text in ("10%", "100%", 8, "1%")] == [14, 144, 8, 1]
+    assert Budget.parse("0.1%").of(144) == 1  # nobody can train on nothing
+    with pytest.raises(ValueError, match="must not exceed the 5 training subjects, got 8"):
+        Budget.parse(8).of(5)
+
+
+def test_lists_are_nested_fixed_and_without_the_held_out(tmp_path: Path) -> None:
+    experiment = read(tmp_path)
+    for fold in experiment.folds:
+        held_out = set(FOLDS[fold])
+        for seed in experiment.seeds:
+            parts: dict[int, list[str]] = {}
+            for cell in cells(experiment):
+                if (cell.fold, cell.seed, cell.arm) == (fold, seed, "scratch"):
+                    file = write_split(experiment, cell, tmp_path / "out")
+                    parts[cell.subjects] = fold_parts(file, None, "training")
+                    assert set(fold_parts(file, None, "validation")) == held_out
+            assert sorted(parts) == [2, 4, 10]
+            assert set(parts[2]) < set(parts[4]) < set(parts[10])
+            assert not set(parts[10]) & held_out
+    orders = [nested_subjects(experiment, 0, seed) for seed in (0, 0, 1)]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+
+
+def test_every_arm_meets_every_budget_seed_and_fold_once_whole_seeds_first(tmp_path: Path) -> None:
+    experiment = read(tmp_path)
+    plan = list(cells(experiment))
+    assert len(plan) == len(set(plan)) == len({cell.place for cell in plan}) == 2 * 3 * 3 * 2
+    seeds = [cell.seed for cell in plan]
+    assert seeds == sorted(seeds)
+    assert len({cell.shared for cell in plan}) == len(plan) / 2  # arms share their lists
+
+
+def test_another_experiments_lists_are_not_taken(tmp_path: Path) -> None:
+    experiment = read(tmp_path)
+    cell = next(cells(experiment))
+    path = write_split(experiment, cell, tmp_path / "out")
+    assert write_split(experiment, cell, tmp_path / "out") == path
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["training"] = content["training"][::-1]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="out must hold this experiment's lists"):
+        write_split(experiment, cell, tmp_path / "out")
+
+
+def test_shipped_experiments_can_be_read(tmp_path: Path) -> None:
+    from siamed.pipeline.bundles import bundle_path
+
+    folder = bundle_path("spine_mr_disc_grading") / "configs"
+    spider = read_experiment(folder / "label_efficiency.yaml", {"crops_file": "c.npz", "volumes": "v"})
+    assert len(list(cells(spider))) == len(spider.arms) * 4 * 5 * 5
+    assert spider.sources["same_person"].options["dataset_dir"] == "v"
+    (tmp_path / "folds.json").write_text(json.dumps({"folds": FOLDS}), encoding="utf-8")
+    phantom = read_experiment(folder / "label_efficiency_phantom.yaml", {"cohort": str(tmp_path)})
+    assert phantom.split == tmp_path / "folds.json"
+    assert phantom.options["hparams#slices"] == 9
+    assert np.isclose(phantom.budgets[0].share, 0.1)

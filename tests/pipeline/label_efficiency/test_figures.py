@@ -1,0 +1,63 @@
+"""What is shown of an experiment says what was found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from siamed.pipeline.label_efficiency.figures import draw_curves, markdown_table
+
+
+def row(mean: float, **more: Any) -> dict[str, Any]:
+    return {"mean": mean, "interval_95": [mean - 0.1, mean + 0.1], **more}
+
+
+def summary(saved: float | None, first: bool = False) -> dict[str, Any]:
+    reached = {
+        "target": 0.6,
+        "saved": saved,
+        "with_the_smallest_budget": first,
+        "saved_interval_95": [0.1, 0.5],
+    }
+    return {
+        "reference": "scratch",
+        "seeds": 3,
+        "subjects_scored": 50,
+        "subjects_labelled": [14.0, 144.0],
+        "arms": {
+            "scratch": {"budgets": [row(0.4), row(0.6)]},
+            "same_person": {
+                "budgets": [
+                    row(0.5, difference=0.1, p_adjusted=0.0004),
+                    row(0.59, difference=-0.01, p_adjusted=0.7),
+                ],
+                "reaches_reference": reached,
+            },
+        },
+    }
+
+
+def test_the_table_has_a_row_an_arm_and_a_column_a_budget() -> None:
+    lines = markdown_table(summary(0.4), ["10%", "100%"], "accuracy").splitlines()
+    assert lines[0].startswith("accuracy: mean of 3 seeds over 50 held-out subjects")
+    assert lines[2] == "| arm | 10% (14) | 100% (144) | labels saved |"
+    assert lines[4] == "| scratch | 0.400 (0.300 to 0.500) | 0.600 (0.500 to 0.700) | reference |"
+    assert lines[5] == (
+        "| same person | 0.500 (0.400 to 0.600); +0.100, p < 0.001 | 0.590 (0.490 to 0.690); -0.010, p 0.700 "
+        "| 40 % (10 to 50) |"
+    )
+
+
+def test_what_an_arm_saves_is_put_into_words() -> None:
+    assert "at least 90 % (10 to 50) |" in markdown_table(
+        summary(0.9, first=True), ["10%", "100%"], "accuracy"
+    )
+    assert "| does not reach 0.600 |" in markdown_table(summary(None), ["10%", "100%"], "accuracy")
+
+
+def test_the_plot_has_a_curve_an_arm_and_the_references_best() -> None:
+    axes = draw_curves(summary(0.4), "accuracy", "trial").axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["scratch", "same person"]
+    assert axes.get_ylabel() == "accuracy"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["14", "144"]
+    level = [line for line in axes.lines if len(set(line.get_ydata())) == 1 and line.get_ydata()[0] == 0.6]
+    assert level

@@ -34,7 +34,7 @@ __all__ = ["CaseFailure", "Outcome", "Output", "gather_cases", "grades_table", "
 
 logger = logging.getLogger(__name__)
 
-_OWN_FILES = ("result.json", "grades.csv", "report.html", "volumes.csv")
+_OWN_FILES = ("result.json", "grades.csv", "report.html", "volumes.csv", "embeddings.npz")
 _CASE_COLUMNS = ("case_id", "path", "status", "code", "reason", "what_to_do")
 _VOLUME_COLUMNS = ("scan_id", "subject_id", "level", "kind", "path", "sha256")
 _KINDS = ("vb", "ivd")
@@ -235,7 +235,10 @@ def _write_case(folder: Path, reading: SpineReading) -> None:
         files["volumes.csv"] = table(_VOLUME_COLUMNS, rows)
     for name, content in files.items():
         _write_text(folder / name, content)
-    for name in set(_OWN_FILES) - {*files, "result.json"}:
+    written = {*files, "result.json"}
+    if reading.embeddings is not None:
+        written.add(reading.embeddings.save(folder / "embeddings.npz").name)
+    for name in set(_OWN_FILES) - written:
         (folder / name).unlink(missing_ok=True)
     if not rows:
         _remove_volumes(folder)

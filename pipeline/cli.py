@@ -1,4 +1,4 @@
-"""The command line: ``siamed detect | extract | grade | label-efficiency | phantom``.
+"""The command line: ``siamed detect | extract | grade | embed | compare | label-efficiency | ...``.
 
 What a command needs is imported when the command runs, so that ``siamed --help`` answers at once. Progress,
 messages and warnings go to the standard error stream, results to files and, with ``--json``, to the standard
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from siamed.pipeline.cases import Outcome
+    from siamed.pipeline.pairs.encoder import Comparison, Embeddings
     from siamed.pipeline.scans import Case
     from siamed.pipeline.spine import SpineReader
 
@@ -34,6 +35,13 @@ __all__ = ["app", "main"]
 # The names in pipeline/spine.py, which would load NumPy; a test holds them together.
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 GRADING_BUNDLE = "spine_mr_disc_grading"
+ENCODING_BUNDLE = "spine_mr_siamese_pretraining"
+
+
+class _Bundles(NamedTuple):
+    detection: str
+    grading: str | None = None
+    encoding: str | None = None
 
 
 class _Process:
@@ -78,6 +86,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no m
 Debug = Annotated[bool, typer.Option("--debug", help="Show log messages, and tracebacks of internal errors.")]
 DetectionBundle = Annotated[str, typer.Option(help="Name or folder of the bundle that finds the vertebrae.")]
 GradingBundle = Annotated[str, typer.Option(help="Name or folder of the bundle that grades the discs.")]
+EncodingBundle = Annotated[str, typer.Option(help="Name or folder of the bundle that embeds the bodies.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -107,7 +116,7 @@ def detect(
     debug: Debug = False,
 ) -> None:
     """Find and name the vertebrae: result.json and report.html."""
-    _run("detect", paths, out, series, device, (detection_bundle, None), as_json, quiet, debug)
+    _run("detect", paths, out, series, device, _Bundles(detection_bundle), as_json, quiet, debug)
 
 
 @app.command()
@@ -122,7 +131,7 @@ def extract(
     debug: Debug = False,
 ) -> None:
     """Cut out vertebral bodies and discs: volumes/ as NIfTI, volumes.csv, result.json and report.html."""
-    _run("extract", paths, out, series, device, (detection_bundle, None), as_json, quiet, debug)
+    _run("extract", paths, out, series, device, _Bundles(detection_bundle), as_json, quiet, debug)
 
 
 @app.command()
@@ -138,7 +147,105 @@ def grade(
     debug: Debug = False,
 ) -> None:
     """Grade the discs: result.json, grades.csv and report.html."""
-    _run("grade", paths, out, series, device, (detection_bundle, grading_bundle), as_json, quiet, debug)
+    _run(
+        "grade", paths, out, series, device, _Bundles(detection_bundle, grading_bundle), as_json, quiet, debug
+    )
+
+
+@app.command()
+def embed(
+    paths: Paths,
+    out: Out = None,
+    series: Series = None,
+    device: Device = "auto",
+    detection_bundle: DetectionBundle = DETECTION_BUNDLE,
+    encoding_bundle: EncodingBundle = ENCODING_BUNDLE,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Embed the vertebral bodies: embeddings.npz (level, embedding), result.json and report.html."""
+    bundles = _Bundles(detection_bundle, encoding=encoding_bundle)
+    _run("embed", paths, out, series, device, bundles, as_json, quiet, debug)
+
+
+@app.command()
+def compare(
+    first: Annotated[
+        Path, typer.Argument(exists=True, help="A scan, or embeddings.npz of one.", show_default=False)
+    ],
+    second: Annotated[Path, typer.Argument(exists=True, help="The other one.", show_default=False)],
+    device: Device = "auto",
+    detection_bundle: DetectionBundle = DETECTION_BUNDLE,
+    encoding_bundle: EncodingBundle = ENCODING_BUNDLE,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Are two scans of one person? Distance and probability, level by level and for the column."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    _set_up_messages(debug)
+    if _process.is_ours:
+        from siamed.pipeline.startup import import_monai_lean
+
+        import_monai_lean()
+    from siamed.pipeline.pairs.encoder import compare_embeddings
+
+    with _progress(console) as show:
+        show("Loading the networks", 0, 2)
+        reader = _load(_Bundles(detection_bundle, encoding=encoding_bundle), device)
+        if reader.encoder is None or reader.encoder.calibration is None:
+            raise typer.BadParameter(
+                f"must have configs/calibration.json, {encoding_bundle} has none",
+                param_hint="--encoding-bundle",
+            )
+        both = []
+        for number, path in enumerate((first, second)):
+            show(path.name, number, 2)
+            both.append(_embeddings_of(path, reader, console))
+    try:
+        found = compare_embeddings(both[0], both[1], reader.encoder.calibration)
+    except ValueError as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    typer.echo(json.dumps(asdict(found)) if as_json else _comparison_table(found))
+    for warning in found.warnings:
+        console.print(f"Note: {warning}", markup=False, soft_wrap=True)
+
+
+def _embeddings_of(path: Path, reader: SpineReader, console: Console) -> Embeddings:
+    from siamed.pipeline.cases import gather_cases, run_case
+    from siamed.pipeline.pairs.encoder import Embeddings
+
+    if path.suffix == ".npz":
+        try:
+            return Embeddings.load(path)
+        except (ValueError, OSError) as error:
+            raise typer.BadParameter(str(error)) from error
+    cases, outcomes = gather_cases([path])
+    if len(cases) > 1:
+        raise typer.BadParameter(f"each path must be one scan, {path.name} holds {len(cases)}")
+    outcomes += [run_case(case, _work("embed", reader, None)) for case in cases]
+    for outcome in outcomes:
+        if outcome.failure is not None:
+            message = f"{outcome.case_id}: {outcome.failure.reason}. {outcome.failure.hint}"
+            console.print(message, style="red", markup=False, soft_wrap=True)
+    reading = outcomes[0].reading
+    if reading is None or reading.embeddings is None:
+        raise typer.Exit(1)
+    return reading.embeddings
+
+
+def _comparison_table(found: Comparison) -> str:
+    lines = ["level   distance  probability of one person"]
+    lines += [f"{c.level:6s}  {c.distance:8.3f}  {c.probability:11.3f}" for c in found.levels]
+    if found.distance is not None and found.probability is not None:
+        lines.append(f"column  {found.distance:8.3f}  {found.probability:11.3f}")
+    return "\n".join(lines)
 
 
 @app.command("label-efficiency")
@@ -246,7 +353,7 @@ def _run(
     out: Path | None,
     series: str | None,
     device: str,
-    bundles: tuple[str, str | None],
+    bundles: _Bundles,
     as_json: bool,
     quiet: bool,
     debug: bool,
@@ -287,11 +394,11 @@ def _run(
         raise typer.Exit(1)
 
 
-def _load(bundles: tuple[str, str | None], device: str) -> SpineReader:
+def _load(bundles: _Bundles, device: str) -> SpineReader:
     from siamed.pipeline.spine import SpineReader
 
     try:
-        return SpineReader.from_bundles(bundles[0], bundles[1], device)
+        return SpineReader.from_bundles(bundles.detection, bundles.grading, device, bundles.encoding)
     except (ValueError, OSError, RuntimeError) as error:
         raise typer.BadParameter(str(error)) from error
 

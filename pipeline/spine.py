@@ -36,17 +36,27 @@ if TYPE_CHECKING:
     from monai.data import MetaTensor
 
     from siamed.pipeline.detection.vertebra import Column, Vertebra
+    from siamed.pipeline.pairs.encoder import BodyEncoder, Embeddings
     from siamed.pipeline.scans import Scan
 
     Detector = Callable[[MetaTensor], Column]
     Grader = Callable[[torch.Tensor], Sequence[Mapping[str, Mapping[str, Any]]]]
 
-__all__ = ["DETECTION_BUNDLE", "GRADING_BUNDLE", "SpineReader", "SpineReading", "Volumes", "pick_device"]
+__all__ = [
+    "DETECTION_BUNDLE",
+    "ENCODING_BUNDLE",
+    "GRADING_BUNDLE",
+    "SpineReader",
+    "SpineReading",
+    "Volumes",
+    "pick_device",
+]
 
 logger = logging.getLogger(__name__)
 
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 GRADING_BUNDLE = "spine_mr_disc_grading"
+ENCODING_BUNDLE = "spine_mr_siamese_pretraining"
 _POOR_KAPPA = 0.2  # up to here agreement is "slight" or none [landis1977agreement]
 _MM_DECIMALS, _VOXEL_DECIMALS, _PROBABILITY_DECIMALS = 3, 3, 6
 
@@ -78,6 +88,7 @@ class SpineReading:
         discs: the graded or extracted discs.
         bodies: the extracted vertebral bodies, empty unless asked for.
         extracted: the volumes themselves were asked for, to be kept.
+        embeddings: of the bodies, where asked for.
     """
 
     result: SpineResult
@@ -87,6 +98,7 @@ class SpineReading:
     discs: Volumes = field(default_factory=lambda: Volumes("ivd"))
     bodies: Volumes = field(default_factory=lambda: Volumes("vb"))
     extracted: bool = False
+    embeddings: Embeddings | None = field(default=None, repr=False)
 
 
 class SpineReader:
@@ -97,6 +109,7 @@ class SpineReader:
         grader: maps disc volumes ``(N, 1, 9, 112, 224)`` to N dicts task -> grade; None where only detection
             or extraction is wanted.
         bundles: name, version and hash of the bundles behind them.
+        encoder: embeds vertebral bodies; None where that is not wanted.
 
     Example:
         >>> reader = SpineReader.from_bundles(device="cpu")  # doctest: +SKIP
@@ -105,10 +118,15 @@ class SpineReader:
     """
 
     def __init__(
-        self, detector: Detector, grader: Grader | None = None, bundles: Sequence[BundleFacts] = ()
+        self,
+        detector: Detector,
+        grader: Grader | None = None,
+        bundles: Sequence[BundleFacts] = (),
+        encoder: BodyEncoder | None = None,
     ) -> None:
         self.detector = detector
         self.grader = grader
+        self.encoder = encoder
         self.bundles = tuple(bundles)
 
     @classmethod
@@ -117,6 +135,7 @@ class SpineReader:
         detection: str | Path = DETECTION_BUNDLE,
         grading: str | Path | None = GRADING_BUNDLE,
         device: str = "cpu",
+        encoding: str | Path | None = None,
     ) -> SpineReader:
         """Load the networks.
 
@@ -124,6 +143,7 @@ class SpineReader:
             detection: name or folder of the detection bundle.
             grading: name or folder of the grading bundle; None for none.
             device: a torch device, or "auto" for the best there is.
+            encoding: name or folder of the Siamese bundle; None for none.
         """
         from siamed.pipeline.bundles import bundle_info
         from siamed.pipeline.detection import VertebraDetector
@@ -136,8 +156,14 @@ class SpineReader:
 
             grader = DiscGrader.from_bundle(grading, place)
             names.append(grading)
+        encoder = None
+        if encoding is not None:
+            from siamed.pipeline.pairs.encoder import BodyEncoder
+
+            encoder = BodyEncoder.from_bundle(encoding, place)
+            names.append(encoding)
         facts = [bundle_info(name) for name in names]
-        return cls(detector, grader, [BundleFacts(**fact) for fact in facts])
+        return cls(detector, grader, [BundleFacts(**fact) for fact in facts], encoder)
 
     def detect(self, scan: Scan) -> SpineReading:
         """Find and name the vertebrae.
@@ -182,6 +208,39 @@ class SpineReader:
         warnings += _uncut_warning(found.result.vertebrae, whole, bodies)
         result = replace(found.result, warnings=found.result.warnings + warnings)
         return replace(found, result=result, discs=discs, bodies=bodies, extracted=True)
+
+    def embed(self, scan: Scan) -> SpineReading:
+        """Find the vertebrae and embed their bodies, those cut by the edge of the scan apart.
+
+        Raises:
+            CaseError: as :meth:`detect`, and code ``no-volumes`` where no body can be cut out.
+            ValueError: if the reader has no encoder.
+        """
+        if self.encoder is None:
+            raise ValueError("encoder must be given to embed bodies, got None")
+        import torch
+
+        from siamed.pipeline.pairs.encoder import Embeddings
+
+        found = self.detect(scan)
+        whole = [i for i, v in enumerate(found.column.vertebrae) if not v.partial]
+        bodies = cut_bodies(found.view, found.column, whole)
+        if not bodies.images:
+            raise CaseError(
+                "no-volumes",
+                f"of {len(found.column.vertebrae)} vertebrae found none is whole and has the outline of one",
+                path=scan.source,
+                hint="Look at what `siamed detect` finds; the scan may not be one the detector was made for.",
+            )
+        embedded = Embeddings(
+            level=np.array([found.column.vertebrae[i].level or "" for i in bodies.indices]),
+            embedding=self.encoder(torch.stack([image.as_tensor() for image in bodies.images])),
+            sequence=scan.sequence,
+            encoder=self.encoder.sha256,
+        )
+        uncut = _uncut_warning(found.result.vertebrae, whole, bodies)
+        result = replace(found.result, warnings=found.result.warnings + uncut)
+        return replace(found, result=result, embeddings=embedded)
 
     def grade(self, scan: Scan) -> SpineReading:
         """Find the vertebrae, cut out the discs and grade them.

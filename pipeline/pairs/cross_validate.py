@@ -9,7 +9,7 @@ of the fold at that level; AUCs are pooled over folds, each comparison within it
 beside them: persons of one scanner model only (``--scanners``: a table with ``patient_id`` and ``model``),
 and a classifier that sees acquisition geometry and intensity statistics alone. The third, a network that sees
 the body and nothing around it, is this command with a smaller field. What is written: ``summary.json``,
-``distances.png``, ``levels.png``.
+``distances.png``, ``levels.png``, and ``calibration.json``, which the bundle ships.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
 from siamed.transforms.rand_volume_view import RandVolumeViewd
 
+from .calibration import fit_calibration
 from .controls import TRACES, TracesOfAcquisition, acquisition_features
 from .figures import draw_distances
 from .metrics import Compared, compare_columns, compare_volumes, distance_matrix, effective_rank
@@ -253,6 +254,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.info("fold %d: %s", fold, json.dumps(summarize(folds[-1:], draws=100)["same_person"]))
     summary = summarize(folds, read_scanners(chosen.scanners) if chosen.scanners else None)
     summary["volumes_sha256"] = VolumeTable.read(volumes_file).sha256
+    if len(folds) > 1:  # a fit is tried on a fold that it left out
+        calibration, summary["calibration"] = fit_calibration(
+            [compare_volumes(fold.distances, fold.levels, fold.persons) for fold in folds],
+            [compare_columns(fold.distances, fold.levels, fold.persons) for fold in folds],
+            SEQUENCES,
+        )
+        calibration.write(chosen.out / "calibration.json", summary["calibration"])
     write_json(chosen.out / "summary.json", summary)
     _draw(chosen.out, folds)
     log.info("%s", json.dumps({name: summary[name]["auc"] for name in ("same_person", "column")}))

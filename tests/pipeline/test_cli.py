@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 
 import siamed
 from siamed.pipeline.cli import app
+from siamed.pipeline.pairs.calibration import Calibration
+from siamed.pipeline.pairs.encoder import Embeddings
 from siamed.pipeline.results import SpineResult
 from siamed.pipeline.spine import SpineReader
 
@@ -26,8 +28,8 @@ def loads(monkeypatch: pytest.MonkeyPatch, reader: Any) -> list[tuple]:
     """Put the knowing networks behind the commands; gives what each loading asked for."""
     asked: list[tuple] = []
 
-    def load(detection: str, grading: str | None, device: str) -> Any:
-        asked.append((detection, grading, device))
+    def load(detection: str, grading: str | None, device: str, encoding: str | None = None) -> Any:
+        asked.append((detection, grading, device) if encoding is None else (detection, encoding, device))
         return reader
 
     monkeypatch.setattr(SpineReader, "from_bundles", load)
@@ -311,3 +313,100 @@ def test_no_written_file_names_the_patient(loads: list, spine: Any, tmp_path: Pa
     for path in (tmp_path / "out").rglob("*"):
         if path.is_file() and path.name != "cases.csv":  # the one file that says where each case lies
             assert "Doe" not in path.read_text(encoding="utf-8"), path.name
+
+
+class KnowingEncoder:
+    """Embeds bodies as numbers counted from the top, moved by a step from one scan to the next."""
+
+    sha256 = "0" * 64
+    calibration = Calibration((4.0, -4.0), (6.0, -6.0), ("T2", "T2"))
+
+    def __init__(self, step: float) -> None:
+        self.step, self.scans = step, 0
+
+    def __call__(self, volumes: Any) -> np.ndarray:
+        assert volumes.shape[1:] == (1, 9, 224, 224)
+        self.scans += 1
+        count = np.arange(len(volumes), dtype=np.float32)
+        return np.stack([10 * count, np.full(len(volumes), self.step * self.scans)], 1).astype(np.float32)
+
+
+def test_embeddings_have_a_row_a_body_and_its_name(
+    loads: list, reader: Any, spine: Any, scan_file: Path, tmp_path: Path
+) -> None:
+    reader.encoder = KnowingEncoder(0.5)
+    ran = run("embed", scan_file, "--out", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    assert names(tmp_path / "out") == {"result.json", "report.html", "cases.csv", "embeddings.npz"}
+    found = Embeddings.load(tmp_path / "out/embeddings.npz")
+    assert found.level.tolist() == list(spine.LEVELS[1:])  # the uppermost is cut by the edge
+    assert found.embedding[:, 0].tolist() == [0, 10, 20, 30]
+    assert found.encoder == "0" * 64
+    assert loads == [("spine_mr_vertebra_detection", "spine_mr_siamese_pretraining", "auto")]
+    run("detect", scan_file, "--out", tmp_path / "out")
+    assert not (tmp_path / "out/embeddings.npz").exists()  # of an earlier run
+
+
+def test_two_scans_are_compared_level_by_level_and_as_a_whole(
+    loads: list, reader: Any, spine: Any, scan_file: Path, tmp_path: Path
+) -> None:
+    reader.encoder = KnowingEncoder(0.5)
+    ran = run("compare", scan_file, scan_file, "--json")
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)
+    assert [row["level"] for row in found["levels"]] == list(spine.LEVELS[1:])
+    assert [row["distance"] for row in found["levels"]] == [0.5] * 4
+    # 1 / (1 + exp(-(4 - 4 * 0.5))) and 1 / (1 + exp(-(6 - 6 * 0.5)))
+    assert found["levels"][0]["probability"] == pytest.approx(0.880797, abs=1e-6)
+    assert found["probability"] == pytest.approx(0.952574, abs=1e-6)
+    table = run("compare", scan_file, scan_file).stdout
+    assert "column     0.500        0.953" in table
+
+
+def test_embeddings_that_were_written_can_be_compared(
+    loads: list, reader: Any, scan_file: Path, tmp_path: Path
+) -> None:
+    reader.encoder = KnowingEncoder(2.0)
+    run("embed", scan_file, "--out", tmp_path)
+    found = json.loads(run("compare", tmp_path / "embeddings.npz", scan_file, "--json").stdout)
+    assert found["distance"] == pytest.approx(2.0)
+    assert found["probability"] < 0.01
+
+
+def test_what_cannot_be_compared_is_said(loads: list, reader: Any, scan_file: Path, tmp_path: Path) -> None:
+    reader.encoder = KnowingEncoder(0.5)
+    assert run("compare", scan_file, tmp_path / "nothing.nii.gz").exit_code == 2
+    (tmp_path / "other.npz").write_bytes(b"no numbers")
+    assert run("compare", scan_file, tmp_path / "other.npz").exit_code == 2
+    Embeddings(np.array(["L3"]), np.zeros((1, 2)), "T2", "1" * 64).save(tmp_path / "one.npz")
+    ran = run("compare", scan_file, tmp_path / "one.npz")
+    assert ran.exit_code == 1
+    assert "must be embedded by one encoder" in ran.output
+    reader.encoder.calibration = None
+    ran = run("compare", scan_file, scan_file)
+    assert ran.exit_code == 2
+    assert "calibration.json" in ran.output
+
+
+def test_a_label_efficiency_experiment_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("name: x\n", encoding="utf-8")
+    ran = run("label-efficiency", tmp_path / "x.yaml", "--out", tmp_path / "out")
+    assert ran.exit_code == 2
+    assert "lacks" in ran.output
+    ran = run("label-efficiency", tmp_path / "x.yaml", "seeds", "--out", tmp_path / "out")
+    assert ran.exit_code == 2
+    assert "KEY=VALUE" in ran.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cohort_is_written_where_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple] = []
+
+    def write(folder: Path, subjects: int, seed: int) -> Path:
+        asked.append((folder, subjects, seed))
+        return folder
+
+    monkeypatch.setattr("siamed.pipeline.phantoms.cohort.write_cohort", write)
+    ran = run("phantom-cohort", "--out", tmp_path, "--subjects", 12, "--seed", 3)
+    assert ran.exit_code == 0, ran.output
+    assert asked == [(tmp_path, 12, 3)]

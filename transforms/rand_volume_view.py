@@ -23,6 +23,8 @@ from torch.nn import functional
 
 __all__ = ["RandVolumeViewd", "VolumeView", "apply_volume_view", "apply_volume_views", "invert_volume_view"]
 
+_CACHED = 500_000  # pixels that a processor core takes at a time: a larger batch leaves its cache
+
 
 @dataclass(frozen=True)
 class VolumeView:
@@ -65,6 +67,10 @@ def apply_volume_views(
         raise ValueError(
             f"volumes must be (B, D, H, W) with one of {len(views)} views each, got {tuple(volumes.shape)}"
         )
+    few = max(1, _CACHED // max(1, volumes[:1].numel())) if volumes.device.type == "cpu" else len(views)
+    if len(views) > few:
+        parts = [slice(start, start + few) for start in range(0, len(views), few)]
+        return torch.cat([apply_volume_views(volumes[p], views[p], field_px, size) for p in parts])
     matrices = np.stack([_matrix(view, field_px) for view in views]) if views else np.zeros((0, 2, 3))
     sharp = _slices_of(volumes, views).float()
     seen = _sample(sharp, matrices, field_px, size)
@@ -73,7 +79,7 @@ def apply_volume_views(
             torch.tensor([getattr(view, name) for view in views], dtype=torch.float32, device=seen.device)
             for name in ("gain", "offset")
         )
-        seen.mul_((1 + gain)[:, None, None, None]).add_(offset[:, None, None, None])
+        seen.flatten(1).mul_((1 + gain)[:, None]).add_(offset[:, None])
     return seen
 
 
@@ -134,8 +140,18 @@ def _sample(
     fields = np.array([0.5 * field_px[1], 0.5 * field_px[0], 1.0])
     theta = matrices * fields * np.array([[2 / columns], [2 / rows]])
     theta = torch.as_tensor(theta, dtype=torch.float32, device=volumes.device)
-    grid = functional.affine_grid(theta, [len(volumes), volumes.shape[1], *size], align_corners=False)
+    # An affine grid is a row plus a column: several times as fast as affine_grid's product of matrices.
+    down, across = (_centers(count, volumes.device) for count in size)
+    grid = torch.empty(len(volumes), *size, 2, device=volumes.device)
+    for axis in range(2):
+        along, aside, shift = theta[:, axis, :, None].unbind(1)
+        torch.add((along * across)[:, None], (aside * down + shift)[:, :, None], out=grid[..., axis])
     return functional.grid_sample(volumes, grid, padding_mode="zeros", align_corners=False)
+
+
+def _centers(count: int, device: torch.device) -> torch.Tensor:
+    """Centers of so many pixels between -1 and 1."""
+    return (2 * torch.arange(count, dtype=torch.float32, device=device) + 1) / count - 1
 
 
 def _slice_indices(view: VolumeView, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -149,11 +165,12 @@ def _slices_of(volumes: torch.Tensor, views: Sequence[VolumeView]) -> torch.Tens
     if not any(view.shift_slices or view.flip for view in views):
         return volumes
     chosen = [_slice_indices(view, volumes.shape[1]) for view in views]
-    indices = torch.stack([i.clamp(0, volumes.shape[1] - 1) for i, _ in chosen]).to(volumes.device)
-    inside = torch.stack([kept for _, kept in chosen]).to(volumes.device)
-    moved = volumes[torch.arange(len(volumes), device=volumes.device)[:, None], indices]
-    moved[~inside] = 0
-    return moved
+    count = volumes.shape[1]
+    rows = torch.cat([n * count + indices.clamp(0, count - 1) for n, (indices, _) in enumerate(chosen)])
+    outside = torch.cat([~kept for _, kept in chosen]).nonzero()[:, 0]
+    # Whole slices by their place in the batch: copied and filled slice by slice, not pixel by pixel.
+    moved = volumes.flatten(0, 1).index_select(0, rows.to(volumes.device))
+    return moved.index_fill_(0, outside.to(volumes.device), 0).view_as(volumes)
 
 
 class RandVolumeViewd(MapTransform, Randomizable):

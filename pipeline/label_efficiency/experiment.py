@@ -250,7 +250,6 @@ def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     for arm, entry in summary["arms"].items():
         for text, row in zip(summary["budgets"], entry["budgets"], strict=True):
             metrics[f"{arm}_{text.replace('%', 'pct')}"] = row["mean"]
-        reached = entry.get("reaches_reference")
-        if reached is not None and reached["saved"] is not None:
-            metrics[f"{arm}_labels_saved"] = reached["saved"]
+        if entry["reaches_reference"]["saved"] is not None:
+            metrics[f"{arm}_labels_saved"] = entry["reaches_reference"]["saved"]
     return metrics

@@ -100,6 +100,11 @@ class PairSampler:
             raise ValueError(f"embeddings must have {len(self._place)} rows, got {len(embeddings)}")
         self._embeddings = np.asarray(embeddings, np.float32)
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether embeddings are known."""
+        return self._embeddings is not None
+
     def draw(self, count: int, rng: np.random.Generator) -> Pairs:
         """Draw pairs, positive ones with a chance of ``positive_share`` each.
 

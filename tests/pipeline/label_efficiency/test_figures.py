@@ -11,7 +11,7 @@ def row(mean: float, **more: Any) -> dict[str, Any]:
     return {"mean": mean, "interval_95": [mean - 0.1, mean + 0.1], **more}
 
 
-def summary(saved: float | None, first: bool = False) -> dict[str, Any]:
+def summary(saved: float | None, first: bool = False, own: float = 0.0) -> dict[str, Any]:
     reached = {
         "target": 0.6,
         "saved": saved,
@@ -24,7 +24,7 @@ def summary(saved: float | None, first: bool = False) -> dict[str, Any]:
         "subjects_scored": 50,
         "subjects_labelled": [14.0, 144.0],
         "arms": {
-            "scratch": {"budgets": [row(0.4), row(0.6)]},
+            "scratch": {"budgets": [row(0.4), row(0.6)], "reaches_reference": {**reached, "saved": own}},
             "same_person": {
                 "budgets": [
                     row(0.5, difference=0.1, p_adjusted=0.0004),
@@ -50,6 +50,9 @@ def test_the_table_has_a_row_an_arm_and_a_column_a_budget() -> None:
 def test_what_an_arm_saves_is_put_into_words() -> None:
     assert "at least 90 % (10 to 50) |" in markdown_table(
         summary(0.9, first=True), ["10%", "100%"], "accuracy"
+    )
+    assert "| reference, itself there with 50 % fewer |" in markdown_table(
+        summary(0.4, own=0.5), ["10%", "100%"], "accuracy"
     )
     assert "| does not reach 0.600 |" in markdown_table(summary(None), ["10%", "100%"], "accuracy")
 

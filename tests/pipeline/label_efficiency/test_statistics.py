@@ -53,6 +53,7 @@ def test_means_differences_and_savings() -> None:
     assert reached["saved"] == pytest.approx(0.5)
     assert reached["with_the_smallest_budget"] is True
     assert "difference" not in scratch["budgets"][0]
+    assert scratch["reaches_reference"]["saved"] == 0
     assert found["subjects_scored"] == 2
     assert found["seeds"] == 2
 

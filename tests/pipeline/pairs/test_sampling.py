@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -120,3 +121,24 @@ def test_tables_that_cannot_give_pairs_are_refused() -> None:
         PairSampler(table(), candidates=0)
     with pytest.raises(ValueError, match="embeddings must have 57 rows, got 3"):
         PairSampler(table()).learn(np.zeros((3, 2)))
+
+
+def test_memory_grows_linearly_with_the_volumes() -> None:
+    def bytes_a_volume(subjects: int) -> float:
+        rows = [
+            (f"s{s}", "", f"s{s}v{v}", str(v), "T2", level, "x", "")
+            for s in range(subjects)
+            for v in range(2)
+            for level in ("L1", "L2", "L3")
+        ]
+        table = VolumeTable.from_rows(".", rows)
+        tracemalloc.start()
+        sampler = PairSampler(table)
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(sampler.draw(10, np.random.default_rng(0))) == 10
+        return kept / len(table)
+
+    small, large = bytes_a_volume(500), bytes_a_volume(5000)
+    assert large < 1.1 * small
+    assert large < 120

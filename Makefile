@@ -1,7 +1,7 @@
 # Every target makes its own environment in .venv first, from requirements.lock, and again only when the lock or the packaging changes.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit bench bundles check lock clean
+.PHONY: help demo demo-pretrain test lint types unit bench bundles check lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,6 +45,15 @@ demo: $(STAMP)  ## a phantom study as DICOM, graded with the shipped bundles, an
 	@report=$$(find demo/report -name report.html | sort | head -n 1); \
 	[ -n "$$report" ] || { echo "No report was written" >&2; exit 1; }; \
 	echo "The report: $$report (open it in a browser)"
+
+demo-pretrain: $(STAMP)  ## phantom persons with follow-up scans: pretrain, transfer, what it saves; some minutes
+	@rm -rf demo/cohort demo/pretrain
+	@echo "Making a phantom cohort in demo/cohort"
+	@$(BIN)/siamed phantom-cohort --subjects 20 --out demo/cohort
+	@echo "Pretraining on it without labels, then grading discs with some and all of the labels"
+	@$(BIN)/siamed label-efficiency bundles/spine_mr_disc_grading/configs/label_efficiency_phantom.yaml \
+	  cohort=demo/cohort "seeds=[0]" "budgets=[25%, 100%]" --out demo/pretrain --jobs 2 --keep-weights
+	@echo "The plot: demo/pretrain/label_efficiency.png; the bundles: demo/pretrain/trainings/*/*/bundle"
 
 lint: $(STAMP)  ## ruff over everything
 	@echo "ruff"

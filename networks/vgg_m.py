@@ -80,7 +80,7 @@ class VGGMTrunk(nn.Module):
         make = _volume_layers if self.volumetric else _plane_layers
         self.layers = nn.Sequential(*make(slices, widths, conv2_stride, batch_norm))
         if not self.volumetric:  # the layout that 2-D convolutions run fastest in, on CPU and GPU
-            self.layers.to(memory_format=torch.channels_last)
+            self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def freeze(self) -> None:
         """Keep the weights and the running statistics as they are from now on."""

@@ -267,7 +267,9 @@ def label_efficiency(
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow store; else a file in the folder.", show_default=False)
     ] = None,
-    keep_weights: Annotated[bool, typer.Option(help="Keep the checkpoints of scored trainings.")] = False,
+    keep_weights: Annotated[
+        bool, typer.Option(help="Keep the weights of scored trainings, as bundles.")
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

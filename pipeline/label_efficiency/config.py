@@ -171,7 +171,7 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
             parser[name] = value
         except KeyError as error:
             raise ValueError(f"{name} must be an entry of {Path(path).name}, and is none") from error
-    lacking = sorted(_REQUIRED - set(parser.config))
+    lacking = sorted(_REQUIRED - set(parser.get()))
     if lacking:
         raise ValueError(f"{Path(path).name} must have the entries {sorted(_KEYS)}, lacks {lacking}")
     got = {key: parser.get_parsed_content(key) for key in _KEYS if key in parser}

@@ -62,7 +62,8 @@ def run_experiment(
         out: folder of the experiment.
         jobs: trainings at a time.
         tracking_uri: an MLflow store; default a sqlite file in ``out``.
-        keep_weights: keep the checkpoints of the scored trainings; those of the sources are always kept.
+        keep_weights: keep the checkpoints of the scored trainings and build a bundle of each; the sources'
+            are always kept.
         show: called with (what, done, total) as the work goes on.
 
     Raises:

@@ -32,7 +32,7 @@ def draw_curves(summary: Mapping[str, Any], measure: str, title: str) -> Figure:
         above = [max(0.0, row["interval_95"][1] - m) for m, row in zip(mean, rows, strict=True)]
         # Side by side, so that intervals of one budget do not hide each other.
         at = [count + (place - (len(arms) - 1) / 2) * 0.008 * span for count in counts]
-        style = {"color": "black", "linestyle": "--"} if arm == summary["reference"] else {}
+        style: dict[str, Any] = {"color": "black", "linestyle": "--"} if arm == summary["reference"] else {}
         axes.errorbar(
             at, mean, [below, above], marker="o", markersize=4, capsize=2, label=_words(arm), **style
         )

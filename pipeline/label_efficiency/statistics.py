@@ -79,7 +79,7 @@ class Scores:
         return np.stack(parts)
 
 
-def reach(counts: Sequence[float], values: Sequence[float], target: float) -> float:
+def reach(counts: Sequence[float], values: Sequence[float] | np.ndarray, target: float) -> float:
     """Number of labels at which a curve reaches a target, linear between its points; inf if it never does.
 
     Example:
@@ -95,7 +95,7 @@ def reach(counts: Sequence[float], values: Sequence[float], target: float) -> fl
     return float("inf")
 
 
-def labels_saved(counts: Sequence[float], values: Sequence[float], target: float) -> float:
+def labels_saved(counts: Sequence[float], values: Sequence[float] | np.ndarray, target: float) -> float:
     """Share of the labels that a curve does without to reach a target; negative infinity if it never does."""
     return 1 - reach(counts, values, target) / counts[-1]
 

@@ -49,7 +49,7 @@ class Training:
         overrides: of the configuration, ``output_dir`` apart.
         tags: of its MLflow run.
         scorer: scores its held-out subjects; None for a pretraining.
-        keep_weights: leave the checkpoints after scoring.
+        keep_weights: leave the checkpoints after scoring, and a bundle with the weights.
     """
 
     name: str
@@ -96,13 +96,14 @@ def run_all(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training
         jobs: processes at a time; each takes its share of the processor cores.
     """
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:  # imports once, then a process starts at once
         context.set_forkserver_preload(
             [__name__, "ignite.engine", "monai.engines", "siamed.pipeline.tracking"]
         )
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    waiting, running = list(trainings), {}
+    waiting = list(trainings)
+    running: dict[Any, tuple[Training, Any, float]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -111,7 +112,7 @@ def run_all(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training
                 process.start()
                 running[process.sentinel] = (training, process, time.monotonic())
             for sentinel in wait(list(running)):
-                training, process, start = running.pop(sentinel)  # type: ignore[call-overload]
+                training, process, start = running.pop(sentinel)
                 process.join()
                 yield training, process.exitcode or 0, time.monotonic() - start
     finally:
@@ -143,7 +144,7 @@ def _run(training: Training, threads: int) -> None:
 
 def _train(training: Training) -> None:
     config = bundle_path(training.bundle) / "configs" / "train.yaml"
-    overrides = {**training.overrides, "output_dir": str(training.folder), **_tracking(config, training.tags)}
+    overrides = {**training.overrides, "output_dir": str(training.folder), **_tracking(config, training)}
     # MONAI ignores an override that is None.
     values = {key: "$None" if value is None else value for key, value in overrides.items()}
     monai.bundle.run(
@@ -151,14 +152,15 @@ def _train(training: Training) -> None:
     )
 
 
-def _tracking(config: Path, tags: Mapping[str, str]) -> dict[str, Any]:
-    """Overrides that give the run its tags, and build no bundle of it."""
+def _tracking(config: Path, training: Training) -> dict[str, Any]:
+    """Overrides that give the run its tags, and build a bundle of it only if its weights are kept."""
     handlers = monai.bundle.ConfigParser.load_config_file(str(config))["train"]["handlers"]
     places = [i for i, handler in enumerate(handlers) if handler.get("_target_") == _TRACKER]
     if not places:
         raise ValueError(f"bundle must track its training, {config} has no {_TRACKER} in train#handlers")
     own = f"train#handlers#{places[0]}"
-    return {f"{own}#tags": dict(tags), f"{own}#bundle_root": None}
+    tags: dict[str, Any] = {f"{own}#tags": dict(training.tags)}
+    return tags if training.keep_weights else {**tags, f"{own}#bundle_root": None}
 
 
 def _score(training: Training, scorer: Scorer) -> None:

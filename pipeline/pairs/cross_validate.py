@@ -100,7 +100,8 @@ def embed_fold(run: Path, volumes_file: Path, split: Path, fold: int) -> FoldPai
     pairs = acquisition_pairs(table, SEQUENCES)
     view = RandVolumeViewd("image", hparams["field_px"], hparams["input_size"], random=False)
     loader = DataLoader(PairDataset(table, load_volumes(table), view, pairs), batch_size=64)
-    embeddings, scores = network.split(torch.cat([network(batch["image"]) for batch in loader]))
+    outputs = torch.cat([network(batch["image"]) for batch in loader])
+    embeddings, scores = outputs.split([hparams["embedding"], outputs.shape[2] - hparams["embedding"]], 2)
     training = fold_table(volumes_file, split, fold, "training", SEQUENCES)
     return FoldPairs(
         distances=distance_matrix(embeddings.numpy()),

@@ -47,7 +47,7 @@ class Embeddings:
         """Write ``embeddings.npz``, whole or not at all."""
         from siamed.pipeline.experiments.files import replace_file
 
-        content = {
+        content: dict[str, Any] = {
             "level": self.level.astype(str),
             "embedding": self.embedding.astype(np.float32),
             "sequence": np.array(self.sequence),

@@ -95,11 +95,8 @@ def acquisition_pairs(table: VolumeTable, sequences: Sequence[str] | None) -> Pa
     if sequences is None:
         both = [(found[min(found)], found[max(found)]) for found in rows.values() if len(found) > 1]
     else:
-        both = [
-            tuple(found[name] for name in sequences)
-            for found in rows.values()
-            if found.keys() >= set(sequences)
-        ]
+        first, second = sequences
+        both = [(found[first], found[second]) for found in rows.values() if {first, second} <= found.keys()]
     if not both:
         what = "at two visits" if sequences is None else f"in {sequences[0]} and in {sequences[1]}"
         raise ValueError(f"table must show a subject at one level {what}, it shows none")

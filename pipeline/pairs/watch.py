@@ -149,9 +149,9 @@ class HardNegatives:
 
     Args:
         sampler: learns the embeddings.
-        network: a :class:`~siamed.networks.siamese_vgg_m.SiameseVGGM`.
+        network: a :class:`~siamed.networks.siamese_vgg_m.SiameseVGGM`, the embedding first in its output.
         volumes: ``(N, D, H, W)``, a row a volume of the sampler's table.
-        hparams: of the training: slices, field_px, input_size.
+        hparams: of the training: field_px, input_size, embedding.
         every: epochs from one embedding to the next.
     """
 
@@ -181,14 +181,12 @@ class HardNegatives:
         network = getattr(self.network, "module", self.network)
         was_training, device = network.training, next(network.parameters()).device
         network.eval()
-        field, size = self.hparams["field_px"], self.hparams["input_size"]
+        field, size, entries = (self.hparams[name] for name in ("field_px", "input_size", "embedding"))
         parts = []
         for start in range(0, len(self.volumes), _BATCH):
             some = self.volumes[start : start + _BATCH].float().to(device)
             seen = apply_volume_views(some, [VolumeView()] * len(some), field, size)
-            parts.append(
-                network.split(network(seen[:, None].expand(-1, 2, -1, -1, -1)))[0][:, 0].float().cpu()
-            )
+            parts.append(network(seen[:, None].expand(-1, 2, -1, -1, -1))[:, 0, :entries].float().cpu())
         network.train(was_training)
         self.sampler.learn(torch.cat(parts).numpy())
 

@@ -118,6 +118,7 @@ def test_what_is_done_is_not_done_again_and_an_arm_can_be_added(
     assert list(outcome.summary["arms"]) == ["scratch", "frozen", "fine_tuned"]
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert len(list(finished.glob("trainings/*/fine_tuned/latest.pt"))) == 2
+    assert len(list(finished.glob("trainings/*/fine_tuned/bundle/*/models/model.pt"))) == 2
     assert read_json(finished / "run.json")["mlflow_run_id"] == run_before
 
 

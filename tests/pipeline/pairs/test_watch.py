@@ -17,7 +17,7 @@ from siamed.pipeline.pairs.sampling import PairSampler
 from siamed.pipeline.pairs.volumes import VolumeTable
 from siamed.pipeline.pairs.watch import CollapseWatch, GradeProbe, HardNegatives, probe_accuracy
 
-HPARAMS = {"slices": 1, "field_px": [20, 20], "input_size": [10, 10]}
+HPARAMS = {"slices": 1, "field_px": [20, 20], "input_size": [10, 10], "embedding": 1}
 
 
 def evaluated(metrics: dict[str, float]) -> Engine:
@@ -102,9 +102,6 @@ class Mean(nn.Module):
 
     def forward(self, pair: torch.Tensor) -> torch.Tensor:
         return self.scale * pair.mean((2, 3, 4))[..., None]
-
-    def split(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return output, output
 
 
 def test_the_nearest_of_several_persons_is_the_negative() -> None:

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 
 from siamed.pipeline.experiments.files import read_json, write_json
 
-from .metrics import Compared
+if TYPE_CHECKING:
+    from .metrics import Compared
 
 __all__ = ["Calibration", "calibration_figures", "fit_calibration"]
 
@@ -92,6 +92,8 @@ def fit_calibration(
 
 
 def _fit(folds: Sequence[Compared]) -> tuple[float, float]:
+    from sklearn.linear_model import LogisticRegression  # comparing two scans fits nothing
+
     distance, same = (
         np.concatenate([getattr(fold, name) for fold in folds]) for name in ("distance", "same")
     )

@@ -19,8 +19,7 @@ from torch import nn
 
 from .calibration import Calibration
 from .inference import EmbeddingInferer
-from .metrics import MIN_COLUMN
-from .volumes import BODY_LEVELS
+from .volumes import BODY_LEVELS, MIN_COLUMN
 
 __all__ = ["BodyEncoder", "Comparison", "Embeddings", "LevelComparison", "compare_embeddings"]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Events
 from monai.inferers import Inferer
 from torch import nn
 
@@ -70,6 +69,8 @@ class SaveEmbeddings:
 
     def attach(self, engine: Any) -> None:
         """Register on an evaluator."""
+        from ignite.engine import Events  # embedding a scan needs no engine
+
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._gather)
         engine.add_event_handler(Events.COMPLETED, self._write)
 

@@ -29,9 +29,10 @@ from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import CumulativeIterationMetric
 from sklearn.metrics import roc_auc_score
 
+from .volumes import MIN_COLUMN
+
 __all__ = [
     "METRICS",
-    "MIN_COLUMN",
     "Compared",
     "SamePersonMetric",
     "compare_columns",
@@ -42,7 +43,6 @@ __all__ = [
 ]
 
 METRICS = ("same_person_auc", "column_auc", "level_accuracy", "embedding_spread", "effective_rank")
-MIN_COLUMN = 4
 
 
 @dataclass(frozen=True)

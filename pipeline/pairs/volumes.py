@@ -19,7 +19,7 @@ import numpy as np
 
 from siamed.pipeline.experiments.files import replace_file
 
-__all__ = ["BODY_LEVELS", "DISC_LEVELS", "LEVELS", "VolumeTable", "level_indices"]
+__all__ = ["BODY_LEVELS", "DISC_LEVELS", "LEVELS", "MIN_COLUMN", "VolumeTable", "level_indices"]
 
 BODY_LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5", "S1")
 """Vertebral bodies that take part in pairs, from superior to inferior [jamaludin2017ssl, Sec. 2.1]."""
@@ -29,6 +29,9 @@ DISC_LEVELS = tuple(f"{upper}-{lower}" for upper, lower in pairwise(BODY_LEVELS)
 
 LEVELS = BODY_LEVELS + DISC_LEVELS
 """A level's place here is its class: networks that see bodies alone have the first seven."""
+
+MIN_COLUMN = 4
+"""Levels that two scans must share to be compared as columns."""
 
 _COLUMNS = ("subject_id", "family_id", "scan_id", "order", "sequence", "level", "path", "sha256")
 

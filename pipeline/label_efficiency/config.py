@@ -35,7 +35,7 @@ from typing import Any, Protocol
 import numpy as np
 from monai.bundle import ConfigParser
 
-from siamed.pipeline.bundles import bundle_path
+from siamed.pipeline.bundles import bundle_parser, bundle_path
 from siamed.pipeline.datasets.splits import read_folds
 
 __all__ = ["Arm", "Budget", "Experiment", "Scorer", "Source", "read_experiment"]
@@ -190,6 +190,14 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
     for name, values in (("budgets", budgets), ("seeds", seeds), ("folds", folds)):
         if not values or len(set(values)) != len(values):
             raise ValueError(f"{name} must hold each value once and at least one, got {got.get(name)}")
+    options = _flat(got.get("options") or {})
+    _check_entries("options", got["bundle"], {*options, "split", "fold", "output_dir", "hparams#seed"})
+    for arm in arms.values():
+        needed = {"pretrained"} if arm.source is not None else set()
+        _check_entries(f"arms#{arm.name}", got["bundle"], {*arm.options, *needed})
+    for source in sources.values():
+        if source.bundle is not None:
+            _check_entries(f"sources#{source.name}", source.bundle, {*source.options, "split", "fold"})
     return Experiment(
         name=_checked("name", got["name"]),
         bundle=str(got["bundle"]),
@@ -197,7 +205,7 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
         folds=folds,
         seeds=seeds,
         budgets=budgets,
-        options=_flat(got.get("options") or {}),
+        options=options,
         sources={name: source for name, source in sources.items() if _used(name, arms)},
         arms=arms,
         reference=got["reference"],
@@ -238,6 +246,17 @@ def _flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         nested = isinstance(value, Mapping)
         flat |= _flat(value, f"{above}{name}#") if nested else {f"{above}{name}": value}
     return flat
+
+
+def _check_entries(what: str, bundle: str | Path, names: set[str]) -> None:
+    """MONAI takes an override of an unknown name without a word."""
+    parser = bundle_parser(bundle, "train")
+    unknown = sorted(name for name in names if name not in parser)
+    if unknown:
+        raise ValueError(
+            f"{what} must name entries of the train configuration of {bundle_path(bundle).name}, it has no "
+            f"{unknown[0]!r}"
+        )
 
 
 def _known(what: str, entry: Mapping[str, Any], keys: set[str]) -> None:

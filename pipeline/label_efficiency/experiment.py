@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.experiments.files import read_json, replace_file, sha256_of, write_json
 from siamed.pipeline.tracking import TrackedExperiment
 
@@ -77,7 +78,7 @@ def run_experiment(
             for fold in experiment.folds:
                 _check_unseen(experiment, source, fold)
     with TrackedExperiment(
-        out, experiment.bundle, experiment.name, tracking_uri, _described(experiment)
+        out, bundle_path(experiment.bundle).name, experiment.name, tracking_uri, _described(experiment)
     ) as tracked:
         common = {"tracking_uri": tracked.uri}
         tags = {"mlflow.parentRunId": tracked.run_id, "experiment": experiment.name}
@@ -89,6 +90,7 @@ def run_experiment(
         ]
         failures = _run(sources, 1 if len(sources) == 1 else jobs, "pretraining", show)
         if failures:
+            tracked.fail(f"{len(failures)} pretrainings failed")
             return Outcome(None, "", failures)
         trainings = [_cell_training(experiment, cell, out, common, tags, keep_weights) for cell in plan]
         failures = _run(trainings, jobs, "training", show)

@@ -75,6 +75,12 @@ def test_entries_refer_to_each_other_and_can_be_replaced(tmp_path: Path) -> None
         ({"folds": [3]}, r"folds must be some of 0 to 2, got \[3\]"),
         ({"scorer": None}, r"lacks \['scorer'\]"),
         ({"bundle": "no_such"}, "bundle must be a folder"),
+        ({"options": {"hparams": {"width": 1, "epochs": 9}}}, "options must .* it has no 'hparams#epochs'"),
+        ({"arms": {"scratch": {"options": {"frozen": 1}}}}, "arms#scratch must .* it has no 'frozen'"),
+        (
+            {"bundle": "spine_mr_siamese_pretraining", "options": {}},
+            "arms#frozen must name entries of .*siamese_pretraining, it has no 'freeze'",
+        ),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -69,6 +69,17 @@ def tracking_store(output_dir: str | Path, tracking_uri: str | None = None) -> s
     return uri
 
 
+def _sigterm_interrupts() -> Any:
+    """Let SIGTERM raise KeyboardInterrupt from now on; returns the handler it had, None in a side thread."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, stop)
+
+
 def _without_credentials(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
@@ -300,7 +311,7 @@ class TrackRun:
         known = {key: str(value) for key, value in (self.tags | tags).items() if value is not None}
         versions = {f"version.{key}": value for key, value in content["versions"].items()}
         self.store = store
-        self._catch_sigterm()
+        self._signal = _sigterm_interrupts()
         run_id = store.start(unique, {**self.hparams, **versions, "device": content["device"]}, known)
         self.record.update(mlflow_run_id=run_id)
         store.content(content, "run.json")
@@ -330,13 +341,6 @@ class TrackRun:
         self.history = [row for row in old if row["epoch"] <= epochs]
         if self.history and self.store is not None:
             self.store.metrics(list(self.history))
-
-    def _catch_sigterm(self) -> None:
-        def stop(number: int, frame: Any) -> None:
-            raise KeyboardInterrupt("SIGTERM")
-
-        if threading.current_thread() is threading.main_thread():
-            self._signal = signal.signal(signal.SIGTERM, stop)
 
     def _log_to_file(self) -> None:
         self._log_file = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
@@ -465,6 +469,7 @@ class TrackedExperiment:
         self.record = RunRecord(output_dir)
         self.store = MlflowStore(self.uri, experiment, output_dir)
         self._status = ("FINISHED", "")
+        self._signal: Any = None
 
     @property
     def run_id(self) -> str:
@@ -488,6 +493,7 @@ class TrackedExperiment:
             tags = {"kind": "experiment", "commit": str(content["commit"]), "dirty": str(content["dirty"])}
             self.store.start(unique, self.described, tags)
         self.record.update(mlflow_run_id=self.store.run_id)
+        self._signal = _sigterm_interrupts()
         return self
 
     def log(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
@@ -508,3 +514,5 @@ class TrackedExperiment:
         self.record.end(status, why or None)
         self.store.content(self.record.content, "run.json")
         self.store.end(status)
+        if self._signal is not None:
+            signal.signal(signal.SIGTERM, self._signal)

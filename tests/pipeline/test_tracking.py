@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from toy.training import make_data, stop_after, toy_workflow
 
 from siamed.pipeline.bundles import load_network
-from siamed.pipeline.tracking import MlflowStore, tracking_store
+from siamed.pipeline.tracking import MlflowStore, TrackedExperiment, tracking_store
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +190,45 @@ def test_credentials_of_a_server_stay_out_of_run_json() -> None:
     from siamed.pipeline.tracking import _without_credentials
 
     assert _without_credentials("https://me:secret@server/path") == "https://server/path"
+
+
+def test_an_experiment_is_one_run_however_often_it_is_resumed(store_uri: str, tmp_path: Path) -> None:
+    client, described = MlflowClient(store_uri), {"arms": {"a": {"options#x": 1}}}
+
+    def enter() -> TrackedExperiment:
+        return TrackedExperiment(tmp_path, "bundle_of_tests", "trial", store_uri, described)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"), enter() as first:
+        assert client.get_run(first.run_id).info.status == "RUNNING"
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert client.get_run(first.run_id).info.status == "KILLED"
+    with enter() as again:
+        (tmp_path / "table.md").write_text("x", encoding="utf-8")
+        again.log({"score": 0.5}, [tmp_path / "table.md"])
+    assert again.run_id == first.run_id
+    run = client.get_run(again.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"score": 0.5}
+    assert run.data.params["arms.a.options.x"] == "1"
+    with pytest.raises(ValueError, match="broken"), enter():
+        raise ValueError("broken")
+    record = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert record["status"] == "FAILED"
+    assert record["error"] == "ValueError: broken"
+    assert [attempt["status"] for attempt in record["earlier"]] == ["KILLED", "FINISHED"]
+
+
+def test_a_run_can_carry_further_tags(data: Path, store_uri: str, tmp_path: Path) -> None:
+    handlers = toy_workflow(data, tmp_path).parser["train"]["handlers"]
+    place = next(i for i, h in enumerate(handlers) if str(h["_target_"]).endswith("TrackRun"))
+    train(
+        data,
+        tmp_path,
+        store_uri,
+        **{"hparams#max_epochs": 1, f"train#handlers#{place}#tags": {"arm": "scratch"}},
+    )
+    run = tracked(store_uri, tmp_path)
+    assert run.data.tags["arm"] == "scratch"
+    assert run.data.tags["kind"] == "training"

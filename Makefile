@@ -52,7 +52,7 @@ demo-pretrain: $(STAMP)  ## phantom persons with follow-up scans: pretrain, tran
 	@$(BIN)/siamed phantom-cohort --subjects 20 --out demo/cohort
 	@echo "Pretraining on it without labels, then grading discs with some and all of the labels"
 	@$(BIN)/siamed label-efficiency bundles/spine_mr_disc_grading/configs/label_efficiency_phantom.yaml \
-	  cohort=demo/cohort "seeds=[0]" "budgets=[25%, 100%]" --out demo/pretrain --jobs 2 --keep-weights
+	  cohort=demo/cohort "seeds=[0]" "budgets=[1, 4, 100%]" --out demo/pretrain --jobs 2 --keep-weights
 	@echo "The plot: demo/pretrain/label_efficiency.png; the bundles: demo/pretrain/trainings/*/*/bundle"
 
 lint: $(STAMP)  ## ruff over everything

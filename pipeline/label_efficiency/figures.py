@@ -92,5 +92,5 @@ def _saved(found: Mapping[str, Any], is_reference: bool) -> str:
     if found["saved"] is None:
         return f"does not reach {found['target']:.3f}"
     low, high = (100 * bound for bound in found["saved_interval_95"])
-    least = "at least " if found["with_the_smallest_budget"] else ""
+    least = "at least " if found["with_the_smallest_budget"] and found["saved"] > 0 else ""
     return f"{least}{100 * found['saved']:.0f} % ({low:.0f} to {high:.0f})"

@@ -25,7 +25,7 @@ import torch
 from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.datasets.splits import fold_parts
 from siamed.pipeline.experiments.checkpoints import BEST, LATEST
-from siamed.pipeline.experiments.files import read_json, write_json
+from siamed.pipeline.experiments.files import read_json, sha256_of, write_json
 from siamed.pipeline.experiments.record import RUN_FILE
 
 from .config import Scorer
@@ -83,9 +83,10 @@ def is_done(training: Training) -> bool:
 
 
 def _plain(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    # Where runs are tracked is not what a training is.
-    kept = {key: value for key, value in overrides.items() if key != "tracking_uri"}
-    return {key: str(value) if isinstance(value, Path) else value for key, value in kept.items()}
+    # Where runs are tracked and where the lists lie is not what a training is.
+    kept = {key: value for key, value in overrides.items() if key not in ("tracking_uri", "split")}
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in kept.items()}
+    return {**plain, "split_sha256": sha256_of(overrides["split"])}
 
 
 def run_all(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training, int, float]]:

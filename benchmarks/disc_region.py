@@ -14,16 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import platform
-import subprocess
 from pathlib import Path
 
-import monai
 import numpy as np
-import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 
+from siamed.pipeline.experiments.record import circumstances
 from siamed.transforms import geometry
 from siamed.transforms.extract_disc import DISC_SIZE
 from siamed.transforms.vertebral_bodies import BodyLabel, separate_bodies, vertebral_bodies
@@ -140,16 +137,9 @@ def main() -> None:
     if not files:
         parser.error(f"no *_label.nii.gz in {args.data}")
     records = [record for path in files for record in measure(path)]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
     result = {
         "claim": "share of each adjacent vertebral body inside a disc volume, by width fraction",
-        "commit": commit.strip(),
-        "machine": platform.machine(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "monai": monai.__version__,
-        },
+        **circumstances("torch", "monai"),
         **summarize(records),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n")

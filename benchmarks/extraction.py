@@ -12,20 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import monai
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 
+from siamed.pipeline.experiments.record import circumstances
 from siamed.transforms import ExtractDisc, ExtractVertebralBody
 
 logger = logging.getLogger("extraction")
@@ -85,16 +82,10 @@ def main() -> None:
         "monai_spatial_resample": timed(stock, args.repeats),
     }
     medians = {name: statistics.median(values) for name, values in times.items()}
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
     result = {
         "claim": "6 discs and 7 vertebral bodies cut out of a 15 x 512 x 512 scan",
-        "commit": commit.strip(),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads_used": 1},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "monai": monai.__version__,
-        },
+        "threads": torch.get_num_threads(),
+        **circumstances("torch", "monai"),
         "repeats": args.repeats,
         "median_seconds": medians,
         "fastest_seconds": {name: min(values) for name, values in times.items()},

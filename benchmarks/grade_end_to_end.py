@@ -13,15 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 logger = logging.getLogger("grade_end_to_end")
@@ -108,6 +105,9 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         imports = import_seconds(child(command(args.repeats, "-X", "importtime"))[2])
         steps = child([sys.executable, "-c", STEPS, str(study), str(Path(temporary) / "steps")])[1]
+    # Not before the children ran: a child's peak counts what its parent held when it was started.
+    from siamed.pipeline.experiments.record import circumstances
+
     result = {
         "command": args.command,
         "wall_seconds": seconds,
@@ -116,22 +116,10 @@ def main() -> None:
         "writing_the_study_seconds": round(writing, 2),
         "step_seconds": json.loads(steps.splitlines()[-1]),
         "import_seconds": imports,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "load_average": os.getloadavg(),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("siamed", "torch", "monai", "numpy", "pydicom")},
+        **circumstances("torch", "monai", "numpy", "pydicom"),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     logger.info("%s", json.dumps(result))
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -13,17 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import resource
-import subprocess
 import time
 import tracemalloc
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from siamed.pipeline.experiments.record import circumstances
 from siamed.pipeline.pairs.sampling import PairSampler
 from siamed.pipeline.pairs.volumes import BODY_LEVELS, VolumeTable
 
@@ -99,25 +96,10 @@ def main() -> None:
     result = {
         "sizes": [measure(volumes, args.repeats) for volumes in args.volumes],
         "peak_resident_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "load_average": os.getloadavg(),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": version("numpy"),
-            "siamed": version("siamed"),
-        },
+        **circumstances("numpy"),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     logger.info("%s", json.dumps(result))
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -12,13 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from siamed.networks.losses.contrastive import ContrastiveLoss
 from siamed.networks.losses.siamese import SiameseLoss
 from siamed.networks.siamese_vgg_m import SiameseVGGM
+from siamed.pipeline.experiments.record import circumstances
 
 logger = logging.getLogger("paper_size_step")
 
@@ -109,13 +107,7 @@ def main() -> None:
             "seconds": float(np.polyval(pace, PAIRS)),
             "tflop": rows[-1]["tflop"] / rows[-1]["pairs"] * PAIRS,
         }
-    result |= {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "load_average": os.getloadavg(),
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in ("siamed", "torch")}},
-    }
+    result |= circumstances("torch")
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     logger.info("%s", json.dumps(result))
 
@@ -124,13 +116,6 @@ def _alone(pairs: int, steps: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--alone", "--pairs", str(pairs), "--steps", str(steps)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

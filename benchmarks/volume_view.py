@@ -15,12 +15,8 @@ import argparse
 import json
 import logging
 import math
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -33,6 +29,7 @@ from monai.transforms import (
     RandZoom,
 )
 
+from siamed.pipeline.experiments.record import circumstances
 from siamed.transforms.rand_volume_view import RandVolumeViewd, apply_volume_views
 
 logger = logging.getLogger("volume_view")
@@ -110,6 +107,8 @@ def main() -> None:
     }
     if other is not None:
         ways["torchio"] = lambda: other(volume)
+    else:
+        logger.info("torchio is not installed, it is left out")
     times: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(args.repeats + 1):
         for name, way in ways.items():
@@ -124,31 +123,10 @@ def main() -> None:
         "ratio_to_siamed": {name: round(seconds / each["siamed"], 2) for name, seconds in each.items()},
         "size": SIZE,
         "threads": torch.get_num_threads(),
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "load_average": os.getloadavg(),
-        "versions": {"python": platform.python_version(), **_versions("siamed", "torch", "monai", "torchio")},
+        **circumstances("torch", "monai", "torchio"),
     }
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     logger.info("%s", json.dumps(result))
-
-
-def _versions(*names: str) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            logger.info("%s is not installed", name)
-    return found
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

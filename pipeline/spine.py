@@ -58,6 +58,7 @@ DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 GRADING_BUNDLE = "spine_mr_disc_grading"
 ENCODING_BUNDLE = "spine_mr_siamese_pretraining"
 _POOR_KAPPA = 0.2  # up to here agreement is "slight" or none [landis1977agreement]
+_LOOK_HINT = "Look at what `siamed detect` finds; the scan may not be one the detector was made for."
 _MM_DECIMALS, _VOXEL_DECIMALS, _PROBABILITY_DECIMALS = 3, 3, 6
 
 
@@ -195,18 +196,12 @@ class SpineReader:
             CaseError: as :meth:`detect`, and code ``no-volumes`` where nothing can be cut out.
         """
         found = self.detect(scan)
-        whole = [i for i, v in enumerate(found.column.vertebrae) if not v.partial]
-        discs, bodies = cut_discs(found.view, found.column), cut_bodies(found.view, found.column, whole)
+        discs = cut_discs(found.view, found.column)
+        bodies, uncut_bodies = _whole_bodies(found)
         if not (discs.images or bodies.images):
-            raise CaseError(
-                "no-volumes",
-                f"of {len(found.column.vertebrae)} vertebrae found none is whole and has the outline of one",
-                path=scan.source,
-                hint="Look at what `siamed detect` finds; the scan may not be one the detector was made for.",
-            )
-        warnings = _uncut_warning(found.result.discs, range(len(found.column.discs)), discs)
-        warnings += _uncut_warning(found.result.vertebrae, whole, bodies)
-        result = replace(found.result, warnings=found.result.warnings + warnings)
+            raise _no_volumes(scan, found)
+        uncut = _uncut_warning(found.result.discs, range(len(found.column.discs)), discs) + uncut_bodies
+        result = replace(found.result, warnings=found.result.warnings + uncut)
         return replace(found, result=result, discs=discs, bodies=bodies, extracted=True)
 
     def embed(self, scan: Scan) -> SpineReading:
@@ -223,22 +218,15 @@ class SpineReader:
         from siamed.pipeline.pairs.encoder import Embeddings
 
         found = self.detect(scan)
-        whole = [i for i, v in enumerate(found.column.vertebrae) if not v.partial]
-        bodies = cut_bodies(found.view, found.column, whole)
+        bodies, uncut = _whole_bodies(found)
         if not bodies.images:
-            raise CaseError(
-                "no-volumes",
-                f"of {len(found.column.vertebrae)} vertebrae found none is whole and has the outline of one",
-                path=scan.source,
-                hint="Look at what `siamed detect` finds; the scan may not be one the detector was made for.",
-            )
+            raise _no_volumes(scan, found)
         embedded = Embeddings(
             level=np.array([found.column.vertebrae[i].level or "" for i in bodies.indices]),
             embedding=self.encoder(torch.stack([image.as_tensor() for image in bodies.images])),
             sequence=scan.sequence,
             encoder=self.encoder.sha256,
         )
-        uncut = _uncut_warning(found.result.vertebrae, whole, bodies)
         result = replace(found.result, warnings=found.result.warnings + uncut)
         return replace(found, result=result, embeddings=embedded)
 
@@ -267,7 +255,7 @@ class SpineReader:
                 "no-discs",
                 f"none of the {len(found.column.discs)} discs found has the outline of a disc",
                 path=scan.source,
-                hint="Look at what `siamed detect` finds; the scan may not be one the detector was made for.",
+                hint=_LOOK_HINT,
             )
         answers = self.grader(torch.stack([image.as_tensor() for image in discs.images]))
         if len(answers) != len(discs.images):
@@ -319,6 +307,22 @@ class SpineReader:
             warnings=tuple(column.warnings) + _partial_warning(column),
             software=_software(),
         )
+
+
+def _whole_bodies(found: SpineReading) -> tuple[Volumes, tuple[str, ...]]:
+    """The bodies that the edge of the scan does not cut, and a warning of those that could not be cut out."""
+    whole = [i for i, v in enumerate(found.column.vertebrae) if not v.partial]
+    bodies = cut_bodies(found.view, found.column, whole)
+    return bodies, _uncut_warning(found.result.vertebrae, whole, bodies)
+
+
+def _no_volumes(scan: Scan, found: SpineReading) -> CaseError:
+    return CaseError(
+        "no-volumes",
+        f"of {len(found.column.vertebrae)} vertebrae found none is whole and has the outline of one",
+        path=scan.source,
+        hint=_LOOK_HINT,
+    )
 
 
 def cut_discs(view: MetaTensor, column: Column) -> Volumes:

@@ -1,27 +1,19 @@
 """Trainings in MLflow: one run a process, with what went in, what came out and how it ended.
 
-The only module that imports mlflow. Without a tracking URI the store is ``sqlite:///<output_dir>/mlruns.db``
-with its artifacts in ``<output_dir>/mlruns``. The argument ``tracking_uri`` wins over the variable
-``MLFLOW_TRACKING_URI``, which wins over that default [D-0030]. Statuses are MLflow's: FINISHED, FAILED after
-an exception, KILLED after Ctrl-C or SIGTERM; a run whose process was killed outright is marked KILLED by the
-next one in its folder [D-0032].
+Statuses are MLflow's: FINISHED, FAILED after an exception, KILLED after Ctrl-C or SIGTERM; a run whose
+process was killed outright is marked KILLED by the next one in its folder [D-0032]. Where runs are kept, and
+what a store takes, is :mod:`siamed.pipeline.experiments.mlflow_store`.
 
 Nothing of a patient is logged: hyper-parameters, hashes of data files, numbers, and the figures it is given.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,40 +25,15 @@ from .experiments.checkpoints import BEST, LATEST
 from .experiments.distributed import is_main_process
 from .experiments.figures import loss_curves
 from .experiments.files import read_json, write_json
+from .experiments.mlflow_store import MlflowStore, mark_killed, tracking_store, without_credentials
 from .experiments.progress import batch_loss
 from .experiments.record import RunRecord
 
-__all__ = ["HISTORY_FILE", "MlflowStore", "TrackRun", "TrackedExperiment", "tracking_store"]
+__all__ = ["HISTORY_FILE", "TrackRun", "TrackedExperiment"]
 
 log = logging.getLogger(__name__)
 
 HISTORY_FILE = "history.json"
-_UID = "siamed.uid"
-_MAX_PARAM = 5000  # characters; MLflow refuses more than 6000
-
-
-def _mlflow() -> ModuleType:
-    # From its import on MLflow reports its use to its makers, unless told not to: nothing leaves unasked.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow
-
-    return mlflow
-
-
-def tracking_store(output_dir: str | Path, tracking_uri: str | None = None) -> str:
-    """URI of the store: the argument, else ``MLFLOW_TRACKING_URI``, else sqlite in ``output_dir``.
-
-    Raises:
-        ValueError: if it is a folder: MLflow keeps no runs in plain folders any more.
-    """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        return f"sqlite:///{Path(output_dir).absolute() / 'mlruns.db'}"
-    if "://" not in uri or uri.startswith("file:"):
-        raise ValueError(
-            f"tracking_uri must be a server or database such as sqlite:////folder/mlruns.db, got {uri!r}"
-        )
-    return uri
 
 
 def _sigterm_interrupts() -> Any:
@@ -78,117 +45,6 @@ def _sigterm_interrupts() -> Any:
     if threading.current_thread() is not threading.main_thread():
         return None
     return signal.signal(signal.SIGTERM, stop)
-
-
-def _without_credentials(uri: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", uri)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        key = name.replace("#", ".")  # MLflow allows no number sign in a name
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            flat[f"{prefix}{key}"] = text[:_MAX_PARAM]
-    return flat
-
-
-class MlflowStore:
-    """One run in an MLflow store. A store that fails later than at the start costs its entries, not the
-    training.
-
-    Args:
-        uri: of :func:`tracking_store`.
-        experiment: name of the experiment, made where it is missing.
-        output_dir: where a sqlite store's artifacts go (``mlruns`` in it).
-    """
-
-    def __init__(self, uri: str, experiment: str, output_dir: str | Path) -> None:
-        # The migrations that make a new sqlite store announce each of their hundred steps.
-        for name in ("alembic", "mlflow.store.db.utils"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        self.uri = uri
-        self.client = _mlflow().MlflowClient(tracking_uri=uri)
-        found = self.client.get_experiment_by_name(experiment)
-        if found is not None:
-            self.experiment_id = found.experiment_id
-        else:
-            local = uri.startswith("sqlite:")
-            place = (Path(output_dir).absolute() / "mlruns").as_uri() if local else None
-            self.experiment_id = self.client.create_experiment(experiment, artifact_location=place)
-        self.run_id = ""
-
-    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Make the run, with its parameters and tags; returns its id."""
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={_UID: name, **tags})
-        self.run_id = run.info.run_id
-        logged = [_mlflow().entities.Param(key, value) for key, value in _flat(params).items()]
-        for start in range(0, len(logged), 100):
-            self.client.log_batch(self.run_id, params=logged[start : start + 100])
-        return self.run_id
-
-    def reopen(self, run_id: str) -> bool:
-        """Go on with an earlier run; returns whether the store has it."""
-        try:
-            self.client.update_run(run_id, status="RUNNING")
-        except _mlflow().exceptions.MlflowException:
-            return False
-        self.run_id = run_id
-        return True
-
-    def metrics(self, rows: list[Mapping[str, float]]) -> None:
-        """Log rows of numbers, each at its ``epoch``; what is not finite is left out."""
-        now, metric = int(time.time() * 1000), _mlflow().entities.Metric
-        logged = [
-            metric(key, float(value), now, int(row["epoch"]))
-            for row in rows
-            for key, value in row.items()
-            if key != "epoch" and np.isfinite(value)
-        ]
-        for start in range(0, len(logged), 500):
-            self._try(partial(self.client.log_batch, self.run_id, metrics=logged[start : start + 500]))
-
-    def figure(self, figure: Any, file: str) -> None:
-        """Log a matplotlib figure as ``figures/FILE``."""
-        self._try(lambda: self.client.log_figure(self.run_id, figure, f"figures/{file}"))
-
-    def content(self, content: Any, file: str) -> None:
-        """Log plain data as a JSON file."""
-        plain = json.loads(json.dumps(content, default=str))
-        self._try(lambda: self.client.log_dict(self.run_id, plain, file))
-
-    def file(self, path: Path) -> None:
-        """Log a file."""
-        self._try(lambda: self.client.log_artifact(self.run_id, str(path)))
-
-    def folder(self, folder: Path, place: str) -> None:
-        """Log a folder's files below ``place``."""
-        self._try(lambda: self.client.log_artifacts(self.run_id, str(folder), place))
-
-    def tag(self, key: str, value: str) -> None:
-        """Set a tag."""
-        self._try(lambda: self.client.set_tag(self.run_id, key, value))
-
-    def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED."""
-        self._try(lambda: self.client.set_terminated(self.run_id, status=status))
-
-    def mark_killed(self, name: str, at_ms: int) -> bool:
-        """Mark the run of that unique name KILLED where it is still RUNNING; returns whether it was."""
-        runs = self.client.search_runs([self.experiment_id], filter_string=f"tags.`{_UID}` = '{name}'")
-        running = [run for run in runs if run.info.status == "RUNNING"]
-        for run in running:
-            self.client.set_terminated(run.info.run_id, status="KILLED", end_time=at_ms)
-        return bool(running)
-
-    def _try(self, call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except (_mlflow().exceptions.MlflowException, OSError) as error:
-            log.warning("the tracking store refused an entry: %s", error)
 
 
 class TrackRun:
@@ -287,7 +143,7 @@ class TrackRun:
         self._log_to_file()
         self.record = RunRecord(self.folder if training else self.folder / "evaluation")
         store = MlflowStore(self.uri, self.name, self.folder)
-        self._close_stale(store)
+        self._close_stale()
         resumed = int(engine.state.epoch) if training else 0
         unique = self.record.start(
             self.name,
@@ -299,7 +155,7 @@ class TrackRun:
             resumed_after_epoch=resumed or None,
             resumed_from=self.record.previous.get("mlflow_run_id") if resumed else None,
             parent_run=self.parent_run,
-            tracking_uri=_without_credentials(self.uri),
+            tracking_uri=without_credentials(self.uri),
         )
         content = self.record.content
         tags = {"kind": content["kind"], "commit": content["commit"], "dirty": content["dirty"]}
@@ -320,18 +176,14 @@ class TrackRun:
         self._take_history(resumed)
         log.info("run %s, tracked in %s", unique, content["tracking_uri"])
 
-    def _close_stale(self, store: MlflowStore) -> None:
+    def _close_stale(self) -> None:
         record = self.record
         if record is None or record.stale is None:
             return
         recorded, name = record.stale.get("tracking_uri"), record.stale["name"]
+        here = recorded in (None, without_credentials(self.uri))
         at_ms = int(record.path.stat().st_mtime * 1000)
-        try:
-            if recorded not in (None, _without_credentials(store.uri)):
-                store = MlflowStore(str(recorded), self.name, self.folder)
-            store.mark_killed(name, at_ms)
-        except (_mlflow().exceptions.MlflowException, OSError) as error:
-            log.warning("the killed run %s could not be marked in its store: %s", name, error)
+        mark_killed(self.uri if here else str(recorded), self.name, self.folder, name, at_ms)
         record.close_stale()
         log.info("the run %s had been killed: it is marked so", name)
 
@@ -431,7 +283,7 @@ class TrackRun:
         if store is not None and store.run_id:
             store.content(record.content, "run.json")
             if error is not None:
-                store.tag("error", error[:_MAX_PARAM])
+                store.tag("error", error)
             store.end(status)
         log.info("run %s", status)
         if self._signal is not None:
@@ -486,7 +338,7 @@ class TrackedExperiment:
             hparams={},
             data_files={},
             device="cpu",
-            tracking_uri=_without_credentials(self.uri),
+            tracking_uri=without_credentials(self.uri),
         )
         if earlier is None or not self.store.reopen(earlier):
             content = self.record.content

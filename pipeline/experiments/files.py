@@ -5,13 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-__all__ = ["read_json", "replace_file", "save_checkpoint", "sha256_of", "write_json"]
+__all__ = [
+    "read_json",
+    "read_npz",
+    "replace_file",
+    "save_checkpoint",
+    "sha256_of",
+    "write_json",
+    "write_npz",
+]
 
 
 def replace_file(
@@ -63,6 +72,34 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path.name} must be JSON: {error}") from error
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Write arrays as ``.npz``, under just this name, whole or not at all."""
+
+    def write(beside: Path) -> None:
+        with beside.open("wb") as file:  # np.savez adds a suffix to a name
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    return replace_file(path, write)
+
+
+def read_npz(path: str | Path, names: Iterable[str], what: str) -> dict[str, np.ndarray]:
+    """The named arrays of an ``.npz``, without pickles.
+
+    Args:
+        path: the file.
+        names: arrays that it must hold.
+        what: what the file is, for the error.
+
+    Raises:
+        ValueError: if it lacks one of them.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        missing = sorted(set(names) - set(file))
+        if missing:
+            raise ValueError(f"path must hold {what}, {Path(path).name} lacks {missing}")
+        return {name: file[name] for name in names}
 
 
 def save_checkpoint(path: str | Path, content: dict[str, Any]) -> Path:

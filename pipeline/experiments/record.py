@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import siamed
 
 from .files import read_json, sha256_of, write_json
 
-__all__ = ["RUN_FILE", "RunRecord", "code_state", "config_sha256", "package_versions"]
+__all__ = ["RUN_FILE", "RunRecord", "circumstances", "code_state", "config_sha256", "package_versions"]
 
 RUN_FILE = "run.json"
 _PACKAGES = ("torch", "monai", "numpy", "pytorch-ignite", "mlflow")
@@ -49,15 +50,29 @@ def _git(root: Path, *words: str) -> str:
     return done.stdout
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of Python, siamed and the packages that numbers depend on."""
+def package_versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, siamed and those packages that are installed; default: what trainings depend on."""
     found = {"python": platform.python_version(), "siamed": siamed.__version__}
-    for name in _PACKAGES:
+    for name in packages or _PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
     return found
+
+
+def circumstances(*packages: str) -> dict[str, Any]:
+    """What a measurement's figures depend on: code, machine, its load, versions.
+
+    Args:
+        packages: what is measured, beside Python and siamed; by default as :func:`package_versions`.
+    """
+    return {
+        **code_state(),
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "versions": package_versions(*packages),
+    }
 
 
 def config_sha256(config: Mapping[str, Any] | None) -> str | None:

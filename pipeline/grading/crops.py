@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from siamed.pipeline.experiments.files import replace_file
+from siamed.pipeline.experiments.files import read_npz, write_npz
 
 from .tasks import MISSING, TASKS
 
@@ -78,7 +78,7 @@ class DiscCrops:
 
     def save(self, path: str | Path) -> Path:
         """Write the file, whole or not at all."""
-        content: dict[str, Any] = {
+        content = {
             "images": self.images.astype(np.float16),
             "grades": self.grades.astype(np.int16),
             "subjects": self.subjects.astype(str),
@@ -88,12 +88,7 @@ class DiscCrops:
             "tasks": np.array(self.tasks),
             "info": np.array(json.dumps(dict(self.info))),
         }
-
-        def write(beside: Path) -> None:
-            with beside.open("wb") as file:
-                np.savez(file, **content)
-
-        return replace_file(path, write)
+        return write_npz(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> DiscCrops:
@@ -102,17 +97,10 @@ class DiscCrops:
         Raises:
             ValueError: if the file is no such file.
         """
-        with np.load(path, allow_pickle=False) as file:
-            missing = {"images", "grades", "subjects", "cases", "sequences", "discs", "tasks", "info"} - set(
-                file
-            )
-            if missing:
-                raise ValueError(
-                    f"crops_file must hold disc crops, {Path(path).name} lacks {sorted(missing)}"
-                )
-            arrays = {name: file[name] for name in file}
-        tasks, info = tuple(arrays.pop("tasks").tolist()), json.loads(str(arrays.pop("info")))
-        return cls(**arrays, tasks=tasks, info=info)
+        arrays: dict[str, Any] = {**read_npz(path, [entry.name for entry in fields(cls)], "disc crops")}
+        arrays["tasks"] = tuple(arrays["tasks"].tolist())
+        arrays["info"] = json.loads(str(arrays["info"]))
+        return cls(**arrays)
 
 
 def cached_crops(

@@ -72,7 +72,7 @@ def run_experiment(
     """
     out = Path(out).absolute()
     out.mkdir(parents=True, exist_ok=True)
-    plan = list(cells(experiment))
+    plan = cells(experiment)
     for source in experiment.sources.values():
         if source.run is not None:
             for fold in experiment.folds:

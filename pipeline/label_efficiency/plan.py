@@ -7,8 +7,8 @@ files, which the trainings read and record the hash of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,18 +49,31 @@ def nested_subjects(experiment: Experiment, fold: int, seed: int) -> list[str]:
     return [subjects[i] for i in order]
 
 
-def cells(experiment: Experiment) -> Iterator[Cell]:
+def cells(experiment: Experiment) -> list[Cell]:
     """All cells, whole seeds first, so that an unfinished experiment has whole seeds to show.
 
     Raises:
-        ValueError: if a budget exceeds the subjects of a fold.
+        ValueError: if a budget exceeds the subjects of a fold, or does not exceed the budget before it.
     """
-    for seed in experiment.seeds:
-        for fold in experiment.folds:
-            known = len(fold_parts(experiment.split, fold, "training"))
-            for budget in experiment.budgets:
-                for arm in experiment.arms:
-                    yield Cell(arm, budget, budget.of(known), seed, fold)
+    counts = {fold: _budget_counts(experiment, fold) for fold in experiment.folds}
+    return [
+        Cell(arm, budget, count, seed, fold)
+        for seed in experiment.seeds
+        for fold in experiment.folds
+        for budget, count in zip(experiment.budgets, counts[fold], strict=True)
+        for arm in experiment.arms
+    ]
+
+
+def _budget_counts(experiment: Experiment, fold: int) -> list[int]:
+    known = len(fold_parts(experiment.split, fold, "training"))
+    counts = [budget.of(known) for budget in experiment.budgets]
+    if any(after <= before for before, after in pairwise(counts)):
+        texts = [budget.text for budget in experiment.budgets]
+        raise ValueError(
+            f"budgets must rise, {texts} are {counts} of the {known} training subjects of fold {fold}"
+        )
+    return counts
 
 
 def write_split(experiment: Experiment, cell: Cell, folder: Path) -> Path:

@@ -152,7 +152,7 @@ def summarize(
                 row["p"] = tests[arm, place]
                 row["p_adjusted"] = float(adjusted[arm, place])
             rows.append(row)
-        reached = _reaching(counts, mean[arm], target, [drawn[arm], drawn[reference][-1]])
+        reached = _reaching(counts, mean[arm], target, drawn[arm], drawn[reference][-1])
         summary["arms"][arm] = {"budgets": rows, "reaches_reference": reached}
     return summary
 
@@ -176,11 +176,16 @@ def _permutation(
 
 
 def _reaching(
-    counts: Sequence[float], values: np.ndarray, target: float, drawn: Sequence[np.ndarray]
+    counts: Sequence[float],
+    values: np.ndarray,
+    target: float,
+    drawn_values: np.ndarray,
+    drawn_targets: np.ndarray,
 ) -> dict[str, Any]:
+    # drawn_values (budgets, draws) and drawn_targets (draws,): the same of each draw of the bootstrap
     needed = reach(counts, values, target)
     samples = np.array(
-        [labels_saved(counts, curve, goal) for curve, goal in zip(drawn[0].T, drawn[1], strict=True)]
+        [labels_saved(counts, curve, goal) for curve, goal in zip(drawn_values.T, drawn_targets, strict=True)]
     )
     there = np.isfinite(samples)
     return {

@@ -9,13 +9,15 @@ fitted on pairs of patients whom the network had not seen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+from siamed.pipeline.experiments.files import read_npz, write_npz
 
 from .calibration import Calibration
 from .inference import EmbeddingInferer
@@ -44,20 +46,13 @@ class Embeddings:
 
     def save(self, path: str | Path) -> Path:
         """Write ``embeddings.npz``, whole or not at all."""
-        from siamed.pipeline.experiments.files import replace_file
-
-        content: dict[str, Any] = {
+        content = {
             "level": self.level.astype(str),
             "embedding": self.embedding.astype(np.float32),
             "sequence": np.array(self.sequence),
             "encoder": np.array(self.encoder),
         }
-
-        def write(beside: Path) -> None:
-            with beside.open("wb") as file:
-                np.savez(file, **content)
-
-        return replace_file(path, write)
+        return write_npz(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> Embeddings:
@@ -66,11 +61,8 @@ class Embeddings:
         Raises:
             ValueError: if the file holds something else.
         """
-        with np.load(path, allow_pickle=False) as file:
-            missing = {"level", "embedding", "sequence", "encoder"} - set(file)
-            if missing:
-                raise ValueError(f"path must hold embeddings, {Path(path).name} lacks {sorted(missing)}")
-            return cls(file["level"], file["embedding"], str(file["sequence"]), str(file["encoder"]))
+        arrays = read_npz(path, [entry.name for entry in fields(cls)], "embeddings")
+        return cls(arrays["level"], arrays["embedding"], str(arrays["sequence"]), str(arrays["encoder"]))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from monai.inferers import Inferer
 from torch import nn
 
-from siamed.pipeline.experiments.files import replace_file
+from siamed.pipeline.experiments.files import write_npz
 from siamed.transforms.rand_volume_view import VolumeView, apply_volume_views
 
 from .volumes import LEVELS
@@ -87,10 +87,5 @@ class SaveEmbeddings:
             "level": np.array(LEVELS)[level.numpy()],
             "level_probability": probability.numpy(),
         }
-
-        def write(beside: Path) -> None:
-            with beside.open("wb") as file:
-                np.savez(file, **content)
-
-        replace_file(self.folder / "embeddings.npz", write)
+        write_npz(self.folder / "embeddings.npz", content)
         log.info("%d embeddings written", len(self._names))

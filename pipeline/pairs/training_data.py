@@ -45,9 +45,9 @@ def fold_table(
     chosen = table.of(fold_parts(split, fold, part), sequences)
     if not len(chosen):
         raise ValueError(f"split must name subjects with volumes, its part {part!r} has none")
-    if fold is not None:
-        held = set(table.of(fold_parts(split, fold, "validation")).families.tolist())
-        shared = held & set(table.of(fold_parts(split, fold, "training")).families.tolist())
+    held, trained = (fold_parts(split, fold, name) for name in ("validation", "training"))
+    if not set(held) & set(trained):  # without a fold left out, the watched subjects train too
+        shared = set(table.of(held).families.tolist()) & set(table.of(trained).families.tolist())
         if shared:
             raise ValueError(f"split must keep families together, {sorted(shared)[0]!r} is on both sides")
     return chosen

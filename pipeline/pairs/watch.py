@@ -114,7 +114,8 @@ class GradeProbe:
 
     @torch.no_grad()
     def _features(self, seen: torch.Tensor) -> np.ndarray:
-        trunk = self.network.get_submodule("trunk")
+        network = getattr(self.network, "module", self.network)  # as several processes wrap it
+        trunk = network.get_submodule("trunk")
         was_training, device = trunk.training, next(trunk.parameters()).device
         trunk.eval()
         parts = [

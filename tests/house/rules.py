@@ -26,11 +26,11 @@ FORBIDDEN_ROOMS = {
 }
 # Third-party packages with one home in the library.
 HOMES = {
-    "mlflow": "pipeline/tracking.py",
+    "mlflow": "pipeline/experiments/mlflow_store.py",
     "pydicom": "pipeline/scans/",
     "highdicom": "pipeline/scans/",
 }
-CONSOLE = ("pipeline/cli.py", "pipeline/cli/")
+CONSOLE = "pipeline/cli/"
 SPEECHLESS = ("SystemExit", "KeyboardInterrupt")
 
 

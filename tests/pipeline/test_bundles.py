@@ -21,6 +21,7 @@ from siamed.pipeline.bundles import (
     find_root,
     load_network,
     load_weights,
+    run_network,
     running_config,
     write_json_twins,
 )
@@ -207,3 +208,20 @@ def test_without_data_the_error_says_what_to_pass(monkeypatch, tmp_path: Path) -
         dataset_dir("toy")
     (tmp_path / "toy").mkdir()
     assert dataset_dir("toy") == str(tmp_path / "toy")
+
+
+def test_the_network_of_a_training_is_read_from_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match="run must be the folder of a training, run has no run.json"):
+        run_network(folder)
+    toy_workflow(make_data(tmp_path / "data"), folder, **{"hparams#max_epochs": 1}).run()
+    network, hparams = run_network(folder)
+    assert not network.training
+    assert hparams["max_epochs"] == 1
+    held = torch.load(folder / "latest.pt", weights_only=True)["network"]
+    assert all(torch.equal(value, held[name]) for name, value in network.state_dict().items())
+    record = json.loads((folder / "run.json").read_text())
+    del record["config"]["network_def"]
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="run must be of a bundle with 'network_def', toy_bundle.* has none"):
+        run_network(folder)

@@ -10,8 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from siamed.pipeline import cli
 from siamed.pipeline import spine as stage
+from siamed.pipeline.cli import options
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.scans import read_scan
 from siamed.pipeline.spine import SpineReader, pick_device
@@ -155,4 +155,5 @@ def test_a_device_that_is_not_here_is_refused() -> None:
 
 
 def test_the_command_line_names_the_same_bundles() -> None:
-    assert (cli.DETECTION_BUNDLE, cli.GRADING_BUNDLE) == (stage.DETECTION_BUNDLE, stage.GRADING_BUNDLE)
+    for name in ("DETECTION_BUNDLE", "GRADING_BUNDLE", "ENCODING_BUNDLE"):
+        assert getattr(options, name) == getattr(stage, name)

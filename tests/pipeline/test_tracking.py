@@ -14,7 +14,8 @@ from mlflow.exceptions import MlflowException
 from toy.training import make_data, stop_after, toy_workflow
 
 from siamed.pipeline.bundles import load_network
-from siamed.pipeline.tracking import MlflowStore, TrackedExperiment, tracking_store
+from siamed.pipeline.experiments.mlflow_store import MlflowStore
+from siamed.pipeline.tracking import TrackedExperiment
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +44,6 @@ def finished(data: Path, store_uri: str, tmp_path_factory: pytest.TempPathFactor
     output = tmp_path_factory.mktemp("finished")
     train(data, output, store_uri, **{"hparams#learning_rate": 0.02, "parent_run": "abc"})
     return output
-
-
-def test_the_argument_wins_over_the_variable_and_the_variable_over_the_default(monkeypatch, tmp_path) -> None:
-    assert tracking_store(tmp_path) == f"sqlite:///{tmp_path}/mlruns.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
-    assert tracking_store(tmp_path) == "http://server:5000"
-    assert tracking_store(tmp_path, "sqlite:////other/runs.db") == "sqlite:////other/runs.db"
-
-
-@pytest.mark.parametrize("uri", ["runs/here", "file:///runs/here"])
-def test_a_folder_as_store_is_refused_with_a_way_out(uri: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="tracking_uri must be a server or database such as sqlite"):
-        tracking_store(tmp_path, uri)
 
 
 def test_a_finished_run_holds_hyperparameters_hashes_and_every_epoch(finished: Path, store_uri: str) -> None:
@@ -184,12 +172,6 @@ def test_an_evaluation_is_a_run_of_its_own(finished: Path, data: Path, store_uri
     assert run.info.status == "FINISHED"
     assert run.data.tags["kind"] == "evaluation"
     assert run.data.metrics["val_accuracy"] == best["value"]
-
-
-def test_credentials_of_a_server_stay_out_of_run_json() -> None:
-    from siamed.pipeline.tracking import _without_credentials
-
-    assert _without_credentials("https://me:secret@server/path") == "https://server/path"
 
 
 def test_an_experiment_is_one_run_however_often_it_is_resumed(store_uri: str, tmp_path: Path) -> None:

@@ -74,6 +74,18 @@ def test_parts_of_a_split(tmp_path: Path) -> None:
         fold_parts(split, 0, "test")
 
 
+def test_a_split_of_two_lists_knows_no_folds_and_no_overlap(tmp_path: Path) -> None:
+    split = tmp_path / "lists.json"
+    split.write_text(json.dumps({"training": [1, 2], "validation": [3]}))
+    assert fold_parts(split, None, "training") == ["1", "2"]
+    assert fold_parts(split, None, "validation") == ["3"]
+    with pytest.raises(ValueError, match=r"fold must be null for a split of two lists, lists.json, got 0"):
+        fold_parts(split, 0, "training")
+    split.write_text(json.dumps({"training": [1, 3], "validation": [3]}))
+    with pytest.raises(ValueError, match="'3' is in folds 0 and 1"):
+        fold_parts(split, None, "training")
+
+
 def test_more_folds_than_patients_are_refused() -> None:
     with pytest.raises(ValueError, match="got 3 for 2"):
         make_folds(["1", "1", "2"], [1, 2, 3], 3, seed=0)

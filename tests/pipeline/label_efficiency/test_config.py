@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,16 +121,26 @@ def test_lists_are_nested_fixed_and_without_the_held_out(tmp_path: Path) -> None
 
 def test_every_arm_meets_every_budget_seed_and_fold_once_whole_seeds_first(tmp_path: Path) -> None:
     experiment = read(tmp_path)
-    plan = list(cells(experiment))
+    plan = cells(experiment)
     assert len(plan) == len(set(plan)) == len({cell.place for cell in plan}) == 2 * 3 * 3 * 2
     seeds = [cell.seed for cell in plan]
     assert seeds == sorted(seeds)
     assert len({cell.shared for cell in plan}) == len(plan) / 2  # arms share their lists
 
 
+@pytest.mark.parametrize(
+    ("budgets", "counts"), [(["100%", "20%"], "[10, 2]"), (["1%", 1], "[1, 1]"), ([4, "40%"], "[4, 4]")]
+)
+def test_budgets_that_do_not_rise_are_refused_before_anything_is_trained(
+    tmp_path: Path, budgets: list[Any], counts: str
+) -> None:
+    with pytest.raises(ValueError, match=f"budgets must rise, .* are {re.escape(counts)} of the 10 training"):
+        cells(read(tmp_path, budgets=budgets))
+
+
 def test_another_experiments_lists_are_not_taken(tmp_path: Path) -> None:
     experiment = read(tmp_path)
-    cell = next(cells(experiment))
+    cell = cells(experiment)[0]
     path = write_split(experiment, cell, tmp_path / "out")
     assert write_split(experiment, cell, tmp_path / "out") == path
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -144,7 +155,7 @@ def test_shipped_experiments_can_be_read(tmp_path: Path) -> None:
 
     folder = bundle_path("spine_mr_disc_grading") / "configs"
     spider = read_experiment(folder / "label_efficiency.yaml", {"crops_file": "c.npz", "volumes": "v"})
-    assert len(list(cells(spider))) == len(spider.arms) * 4 * 5 * 5
+    assert len(cells(spider)) == len(spider.arms) * 4 * 5 * 5
     assert spider.sources["same_person"].options["dataset_dir"] == "v"
     (tmp_path / "folds.json").write_text(json.dumps({"folds": FOLDS}), encoding="utf-8")
     phantom = read_experiment(folder / "label_efficiency_phantom.yaml", {"cohort": str(tmp_path)})

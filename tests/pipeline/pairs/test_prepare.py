@@ -10,7 +10,7 @@ import pytest
 from monai.data import MetaTensor
 
 from siamed.pipeline.datasets.manifest import Manifest, ScanRow
-from siamed.pipeline.detection import Column, Vertebra
+from siamed.pipeline.detection import Column, Disc, Vertebra
 from siamed.pipeline.experiments.files import sha256_of
 from siamed.pipeline.pairs.prepare import MARGIN, prepare_volumes
 from siamed.pipeline.pairs.volumes import VolumeTable
@@ -83,3 +83,19 @@ def test_a_scan_without_names_is_said_and_a_set_without_any_is_refused(
         prepare_volumes(manifest, manifest.scans, tmp_path / "none", lambda image: column((None,) * 4))
     with pytest.raises(ValueError, match="slices must be odd, got 2"):
         prepare_volumes(manifest, manifest.scans, tmp_path / "none", lambda image: column((None,) * 4), 2)
+
+
+def test_discs_are_cut_by_the_names_of_their_neighbors(manifest: Manifest, tmp_path: Path) -> None:
+    bodies = column(("T11", "T12", "L1", None)).vertebrae
+    # T11-T12 takes no part, the disc below L1 has no name.
+    discs = tuple(Disc(i, i + 1, None, np.zeros(3)) for i in range(3))
+    found = Column(bodies, discs, ())
+    table = prepare_volumes(manifest, manifest.scans, tmp_path / "out", lambda image: found, structure="disc")
+    assert table["level"].tolist() == ["T12-L1"] * 2
+    volume = nib.load(table.paths()[0])
+    assert volume.shape == (1, 112 + 2 * MARGIN[0], 224 + 2 * MARGIN[1])
+    # Its middle lies between the bodies: rows 100 to 110, columns 40 to 74 of the scan.
+    center = volume.affine @ [0, 79.5, 159.5, 1]
+    np.testing.assert_allclose(center[1:3], [-57, -105], atol=0.6)
+    with pytest.raises(ValueError, match=r"structure must be one of \('body', 'disc'\), got 'cord'"):
+        prepare_volumes(manifest, manifest.scans, tmp_path / "x", lambda image: found, structure="cord")

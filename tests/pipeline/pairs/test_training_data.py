@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from siamed.networks.losses.contrastive import ContrastiveLoss
 from siamed.pipeline.pairs.sampling import PairSampler
-from siamed.pipeline.pairs.training_data import PairDataset, acquisition_pairs, fold_table, load_volumes
+from siamed.pipeline.pairs.training_data import (
+    PairDataset,
+    acquisition_pairs,
+    fold_table,
+    load_volumes,
+    siamese_loss,
+)
 from siamed.pipeline.pairs.volumes import VolumeTable
 from siamed.transforms.rand_volume_view import RandVolumeViewd
 
@@ -48,6 +55,12 @@ def test_a_part_holds_its_subjects_and_no_family_is_on_both_sides(volumes_file: 
     assert set(table["sequence"].tolist()) == {"T2"}
     with pytest.raises(ValueError, match="'twins' is on both sides"):
         fold_table(volumes_file, split(tmp_path, [["a", "c"], ["b", "d"]]), 0, "training", None)
+    lists = tmp_path / "lists.json"
+    lists.write_text(json.dumps({"training": ["a", "c"], "validation": ["d"]}), encoding="utf-8")
+    with pytest.raises(ValueError, match="'twins' is on both sides"):
+        fold_table(volumes_file, lists, None, "training", None)
+    # Where all train, those who are watched train too: nothing is held out that could leak.
+    assert len(fold_table(volumes_file, folds, None, "training", None)) == 16
     with pytest.raises(ValueError, match="'validation' has none"):
         fold_table(volumes_file, split(tmp_path, [["z"], ["b"]]), 0, "validation", None)
 
@@ -107,3 +120,11 @@ def test_what_cannot_be_paired_is_refused(volumes_file: Path, tmp_path: Path) ->
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 8, 12), np.float32), np.eye(4)), table.paths()[5])
     with pytest.raises(ValueError, match=r"one shape, .* has \(3, 8, 12\) and the first \(1, 8, 12\)"):
         load_volumes(table)
+
+
+def test_a_level_without_a_class_is_refused_before_the_training(volumes_file: Path) -> None:
+    table = VolumeTable.read(volumes_file)  # holds S1, the seventh level
+    made = siamese_loss(table, ContrastiveLoss(1.0, "mean"), 1.0, 1.0, 7, 4, False)
+    assert made(torch.rand(2, 2, 11), torch.tensor([[1, 1, 0, 0], [0, 6, 0, 1]])).isfinite()
+    with pytest.raises(ValueError, match="levels must be 13 for a table that holds S1, got 6"):
+        siamese_loss(table, ContrastiveLoss(1.0, "mean"), 1.0, 1.0, 6, 4, False)

@@ -78,6 +78,10 @@ def test_the_probe_reads_the_trunk_on_patients_it_was_not_shown(tmp_path: Path) 
     right = engine.state.metrics["knn_pfirrmann"]
     assert right == 1.0
     assert network.trunk.training
+    # Training in several processes wraps the network, which then is the wrapper's `module`.
+    GradeProbe(nn.ModuleDict({"module": network}), file, tmp_path / "folds.json", 0, HPARAMS).attach(engine)
+    engine.fire_event(Events.COMPLETED)
+    assert engine.state.metrics["knn_pfirrmann"] == right
     with torch.no_grad():
         network.trunk.weight.zero_()  # now every disc looks alike
     engine.fire_event(Events.COMPLETED)

@@ -1,0 +1,59 @@
+"""The command line: ``siamed detect | extract | grade | embed | compare | label-efficiency | ...``.
+
+What a command needs is imported when the command runs, so that ``siamed --help`` answers at once. Progress,
+messages and warnings go to the standard error stream, results to files and, with ``--json``, to the standard
+output.
+
+Exit codes: 0 all cases done; 1 at least one case failed (see cases.csv); 2 the command was used wrongly;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from siamed import __version__
+
+from .comparison import compare
+from .console import program
+from .experiments import label_efficiency
+from .phantoms import phantom, phantom_cohort
+from .scans import detect, embed, extract, grade
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="siamed",
+    help="From a lumbar MR to named vertebrae and graded discs. Research use only, not a diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"siamed {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (detect, extract, grade, embed, compare, label_efficiency, phantom, phantom_cohort):
+    app.command(command.__name__.replace("_", "-"))(command)
+
+
+def main() -> None:
+    """Entry point of the program ``siamed``."""
+    program.is_running = True
+    app(prog_name="siamed")

@@ -1,0 +1,206 @@
+"""Commands that read scans one by one: ``siamed detect | extract | grade | embed``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .console import open_console, progress, say_failure, warm_up
+from .options import (
+    DETECTION_BUNDLE,
+    ENCODING_BUNDLE,
+    GRADING_BUNDLE,
+    Bundles,
+    Debug,
+    DetectionBundle,
+    Device,
+    EncodingBundle,
+    GradingBundle,
+    Json,
+    Out,
+    Paths,
+    Quiet,
+    Series,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from siamed.pipeline.cases import Outcome
+    from siamed.pipeline.scans import Case
+    from siamed.pipeline.spine import SpineReader
+
+__all__ = ["detect", "embed", "extract", "grade", "load_reader", "reading"]
+
+
+def detect(
+    paths: Paths,
+    out: Out = None,
+    series: Series = None,
+    device: Device = "auto",
+    detection_bundle: DetectionBundle = DETECTION_BUNDLE,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find and name the vertebrae: result.json and report.html."""
+    _run("detect", paths, out, series, device, Bundles(detection_bundle), as_json, quiet, debug)
+
+
+def extract(
+    paths: Paths,
+    out: Out = None,
+    series: Series = None,
+    device: Device = "auto",
+    detection_bundle: DetectionBundle = DETECTION_BUNDLE,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Cut out vertebral bodies and discs: volumes/ as NIfTI, volumes.csv, result.json and report.html."""
+    _run("extract", paths, out, series, device, Bundles(detection_bundle), as_json, quiet, debug)
+
+
+def grade(
+    paths: Paths,
+    out: Out = None,
+    series: Series = None,
+    device: Device = "auto",
+    detection_bundle: DetectionBundle = DETECTION_BUNDLE,
+    grading_bundle: GradingBundle = GRADING_BUNDLE,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Grade the discs: result.json, grades.csv and report.html."""
+    _run(
+        "grade", paths, out, series, device, Bundles(detection_bundle, grading_bundle), as_json, quiet, debug
+    )
+
+
+def embed(
+    paths: Paths,
+    out: Out = None,
+    series: Series = None,
+    device: Device = "auto",
+    detection_bundle: DetectionBundle = DETECTION_BUNDLE,
+    encoding_bundle: EncodingBundle = ENCODING_BUNDLE,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Embed the vertebral bodies: embeddings.npz (level, embedding), result.json and report.html."""
+    bundles = Bundles(detection_bundle, encoding=encoding_bundle)
+    _run("embed", paths, out, series, device, bundles, as_json, quiet, debug)
+
+
+def _run(
+    command: str,
+    paths: list[Path],
+    out: Path | None,
+    series: str | None,
+    device: str,
+    bundles: Bundles,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    from rich.console import Console
+
+    if out is None and not as_json:
+        raise typer.BadParameter("give a folder for the results, or --json", param_hint="--out")
+    if out is not None and out.exists() and not out.is_dir():
+        raise typer.BadParameter("must be a folder, and a file of that name exists", param_hint="--out")
+    console = open_console(quiet, debug)
+    warm_up()
+    from siamed.pipeline.cases import gather_cases, run_case
+
+    with progress(console) as show:
+        show("Looking for scans", 0, 0)
+        cases, outcomes = gather_cases(paths)
+        total = len(cases) + len(outcomes)
+        failed = 0
+        deliver = _deliver(out, total == 1, as_json, console)
+        for outcome in outcomes:
+            failed += deliver(outcome)
+        if cases:
+            show("Loading the networks", len(outcomes), total)
+            work = reading(command, load_reader(bundles, device), series)
+        for number, case in enumerate(cases, len(outcomes)):
+            show(case.case_id, number, total)
+            failed += deliver(run_case(case, work))
+    if failed:
+        Console(stderr=True, highlight=False).print(
+            f"{failed} of {total} cases failed" + (f", see {out / 'cases.csv'}" if out else ""), style="red"
+        )
+        raise typer.Exit(1)
+
+
+def load_reader(bundles: Bundles, device: str) -> SpineReader:
+    """Load the networks.
+
+    Raises:
+        typer.BadParameter: if a bundle cannot be loaded, or there is no such device.
+    """
+    from siamed.pipeline.spine import SpineReader
+
+    try:
+        return SpineReader.from_bundles(bundles.detection, bundles.grading, device, bundles.encoding)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def reading(command: str, reader: SpineReader, series: str | None = None) -> Callable[[Case], Any]:
+    """What a command does with a case: read it, then the step of the reader that is called so."""
+    from siamed.pipeline.scans import read_scan
+
+    step = getattr(reader, command)
+    return lambda case: step(read_scan(case, series=series))
+
+
+def _deliver(out: Path | None, single: bool, as_json: bool, console: Console) -> Callable[[Outcome], bool]:
+    """Return what writes an outcome wherever it is wanted, and tells whether the case failed."""
+    from siamed.pipeline.cases import Output
+
+    output = Output(out, single) if out is not None else None
+
+    def deliver(outcome: Outcome) -> bool:
+        if output is not None:
+            outcome = output.add(outcome)
+        if as_json:
+            typer.echo(json.dumps(_as_json(outcome), ensure_ascii=False, allow_nan=False))
+        say_failure(console, outcome)
+        if outcome.failure is None and outcome.result is not None:
+            console.print(_summary(outcome, output), markup=False, soft_wrap=True)
+        return outcome.failure is not None
+
+    return deliver
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    if outcome.failure is not None:
+        failure = {
+            "code": outcome.failure.code,
+            "reason": outcome.failure.reason,
+            "what_to_do": outcome.failure.hint,
+        }
+        return {"case_id": outcome.case_id, "status": "failed", "failure": failure}
+    result = outcome.result.to_dict() if outcome.result is not None else None
+    return {"case_id": outcome.case_id, "status": "done", "result": result}
+
+
+def _summary(outcome: Outcome, output: Any) -> str:
+    result = outcome.result
+    if result is None:
+        return outcome.case_id
+    graded = sum(bool(disc.grades) for disc in result.discs)
+    said = f"{outcome.case_id}: {len(result.vertebrae)} vertebrae, {len(result.discs)} discs"
+    if graded:
+        said += ", graded"
+    if result.warnings:
+        said += f", {len(result.warnings)} warning{'s' * (len(result.warnings) > 1)}"
+    return said + (f": {output.folder_of(outcome.case_id) / 'report.html'}" if output is not None else "")

@@ -1,0 +1,26 @@
+"""Which store a run goes to, and what never reaches its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from siamed.pipeline.experiments.mlflow_store import tracking_store, without_credentials
+
+
+def test_the_argument_wins_over_the_variable_and_the_variable_over_the_default(monkeypatch, tmp_path) -> None:
+    assert tracking_store(tmp_path) == f"sqlite:///{tmp_path}/mlruns.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert tracking_store(tmp_path) == "http://server:5000"
+    assert tracking_store(tmp_path, "sqlite:////other/runs.db") == "sqlite:////other/runs.db"
+
+
+@pytest.mark.parametrize("uri", ["runs/here", "file:///runs/here"])
+def test_a_folder_as_store_is_refused_with_a_way_out(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tracking_uri must be a server or database such as sqlite"):
+        tracking_store(tmp_path, uri)
+
+
+def test_credentials_of_a_server_stay_out_of_run_json() -> None:
+    assert without_credentials("https://me:secret@server/path") == "https://server/path"

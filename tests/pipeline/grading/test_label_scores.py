@@ -1,0 +1,73 @@
+"""The scorer of a label-efficiency experiment: whose discs, which part of a crop, and the figure by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from siamed.pipeline.grading import label_scores
+from siamed.pipeline.grading.crops import DiscCrops
+from siamed.pipeline.grading.label_scores import DiscScorer
+from siamed.pipeline.grading.metrics import balanced_accuracy, confusion
+from siamed.pipeline.grading.tasks import MISSING, TASKS
+
+HPARAMS = {
+    "tasks": ["pfirrmann"],
+    "slices": 1,
+    "field_px": [20, 40],
+    "input_size": [20, 40],
+    "views": [[1.0, 0.0, 0.0]],
+}
+
+
+class Brightness(nn.Module):
+    """The grade is five times the mean brightness, 0.2 to 1."""
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        steps = torch.linspace(0.2, 1.0, 5)
+        return -200 * (volume.flatten(1).mean(1, keepdim=True) - steps) ** 2
+
+
+@pytest.fixture
+def crops_file(tmp_path: Path) -> Path:
+    """Persons a and b with four discs; what is around a disc is as bright as grade 5."""
+    true, shown = [1, 2, 5, MISSING, 1, 1, 5, 5], [1, 3, 5, 4, 1, 2, 5, 5]
+    images = np.ones((8, 3, 28, 60), np.float16)
+    images[:, :, 4:24, 10:50] = 0.2 * np.array(shown)[:, None, None, None]
+    grades = np.full((8, len(TASKS)), MISSING, np.int16)
+    grades[:, 0] = true
+    sequences = np.array(["T2"] * 7 + ["T1"])
+    names = np.repeat(["a", "b"], 4)
+    crops = DiscCrops(images, grades, names, names, sequences, np.arange(8), tuple(TASKS), {})
+    return crops.save(tmp_path / "crops.npz")
+
+
+def test_each_person_has_a_confusion_matrix_of_the_graded_discs_of_the_sequence(
+    crops_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_scores, "run_network", lambda run: (Brightness(), HPARAMS))
+    scorer = DiscScorer(crops_file, ["T2"])
+    found = scorer.statistics(Path("run"), ["b", "a", "nobody"])
+    assert list(found) == ["b", "a"]
+    np.testing.assert_array_equal(found["a"], confusion([1, 2, 5], [1, 3, 5], "pfirrmann"))
+    np.testing.assert_array_equal(found["b"], confusion([1, 1, 5], [1, 2, 5], "pfirrmann"))
+    assert scorer.statistics(Path("run"), ["nobody"]) == {}
+
+
+def test_the_figure_is_the_mean_recall_of_the_grades_that_occur() -> None:
+    scorer, rng = DiscScorer("crops.npz", ["T2"]), np.random.default_rng(0)
+    # Grade 1 right in 2 of 3, grade 2 in 0 of 1, grade 5 in 2 of 2; 3 and 4 do not occur.
+    by_hand = confusion([1, 1, 1, 2, 5, 5], [1, 1, 2, 3, 5, 5], "pfirrmann")
+    assert scorer.figure(by_hand) == pytest.approx((2 / 3 + 0 + 1) / 3)
+    true, said = rng.integers(1, 6, (2, 100))
+    assert scorer.figure(confusion(true, said, "pfirrmann")) == pytest.approx(balanced_accuracy(true, said))
+    assert scorer.figure(np.stack([by_hand, 2 * by_hand])).shape == (2,)
+
+
+def test_an_unknown_grade_is_refused() -> None:
+    with pytest.raises(ValueError, match="task must be one of .*, got 'beauty'"):
+        DiscScorer("crops.npz", ["T2"], "beauty")

@@ -242,6 +242,7 @@ def _write_case(folder: Path, reading: SpineReading) -> None:
         (folder / name).unlink(missing_ok=True)
     if not rows:
         _remove_volumes(folder)
+    _write_hotspots(folder, reading)
     _write_text(folder / "result.json", text)
 
 
@@ -274,6 +275,29 @@ def _write_volumes(folder: Path, reading: SpineReading) -> Iterator[dict[str, st
             }
 
 
+def _write_hotspots(folder: Path, reading: SpineReading) -> None:
+    """Write each task's hotspots on the scan's own grid, the largest where discs' volumes overlap."""
+    _remove_files(folder, ("hotspots",))
+    found = reading.hotspots
+    if found is None:
+        return
+    import nibabel
+    import numpy as np
+    import torch
+
+    from siamed.pipeline.experiments.files import replace_file
+    from siamed.transforms.extract_volume import map_to_scan
+
+    shape = tuple(reading.view.shape[1:])
+    for place, task in enumerate(found.tasks):
+        whole = torch.zeros(1, *shape)
+        for maps, disc in zip(found.maps, reading.hotspot_discs.images, strict=True):
+            torch.maximum(whole, map_to_scan(maps[place : place + 1], disc).as_tensor(), out=whole)
+        image = nibabel.Nifti1Image(whole[0].numpy(), np.asarray(reading.view.affine, float))
+        image.header.set_xyzt_units("mm")
+        replace_file(folder / "hotspots" / f"{task}.nii.gz", partial(_save_nifti, image))
+
+
 def _save_nifti(image: Any, path: Path) -> None:
     import gzip
 
@@ -283,14 +307,16 @@ def _save_nifti(image: Any, path: Path) -> None:
 
 
 def _remove_volumes(folder: Path) -> None:
-    for kind in _KINDS:
-        place = folder / "volumes" / kind
+    _remove_files(folder, [*(f"volumes/{kind}" for kind in _KINDS), "volumes"])
+
+
+def _remove_files(folder: Path, places: Iterable[str]) -> None:
+    """Remove the NIfTI files of some folders below a case's, and those of them that are then empty."""
+    for place in (folder / name for name in places):
         for path in place.glob("*.nii.gz") if place.is_dir() else ():
             path.unlink()
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
-    if (folder / "volumes").is_dir() and not any((folder / "volumes").iterdir()):
-        (folder / "volumes").rmdir()
 
 
 def _remove_case(folder: Path, empty: bool) -> None:
@@ -300,6 +326,7 @@ def _remove_case(folder: Path, empty: bool) -> None:
     for name in _OWN_FILES:
         (folder / name).unlink(missing_ok=True)
     _remove_volumes(folder)
+    _remove_files(folder, ("hotspots",))
     if empty and not any(folder.iterdir()):
         folder.rmdir()
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from monai.data import MetaTensor
 
     from siamed.pipeline.detection.vertebra import Column, Vertebra
+    from siamed.pipeline.grading.hotspots import EvidenceHotspots, Hotspots
     from siamed.pipeline.pairs.encoder import BodyEncoder, Embeddings
     from siamed.pipeline.scans import Scan
 
@@ -90,6 +91,8 @@ class SpineReading:
         bodies: the extracted vertebral bodies, empty unless asked for.
         extracted: the volumes themselves were asked for, to be kept.
         embeddings: of the bodies, where asked for.
+        hotspots: where the evidence of each grade lies, where asked for; a map for each of ``hotspot_discs``.
+        hotspot_discs: the graded discs with a margin, the grid of the maps.
     """
 
     result: SpineResult
@@ -100,6 +103,8 @@ class SpineReading:
     bodies: Volumes = field(default_factory=lambda: Volumes("vb"))
     extracted: bool = False
     embeddings: Embeddings | None = field(default=None, repr=False)
+    hotspots: Hotspots | None = field(default=None, repr=False)
+    hotspot_discs: Volumes = field(default_factory=lambda: Volumes("ivd"))
 
 
 class SpineReader:
@@ -111,6 +116,7 @@ class SpineReader:
             or extraction is wanted.
         bundles: name, version and hash of the bundles behind them.
         encoder: embeds vertebral bodies; None where that is not wanted.
+        hotspots: maps the evidence of grades; None where that is not wanted.
 
     Example:
         >>> reader = SpineReader.from_bundles(device="cpu")  # doctest: +SKIP
@@ -124,10 +130,12 @@ class SpineReader:
         grader: Grader | None = None,
         bundles: Sequence[BundleFacts] = (),
         encoder: BodyEncoder | None = None,
+        hotspots: EvidenceHotspots | None = None,
     ) -> None:
         self.detector = detector
         self.grader = grader
         self.encoder = encoder
+        self.hotspots = hotspots
         self.bundles = tuple(bundles)
 
     @classmethod
@@ -137,6 +145,7 @@ class SpineReader:
         grading: str | Path | None = GRADING_BUNDLE,
         device: str = "cpu",
         encoding: str | Path | None = None,
+        hotspot_views: int = 0,
     ) -> SpineReader:
         """Load the networks.
 
@@ -145,18 +154,23 @@ class SpineReader:
             grading: name or folder of the grading bundle; None for none.
             device: a torch device, or "auto" for the best there is.
             encoding: name or folder of the Siamese bundle; None for none.
+            hotspot_views: random views whose maps are averaged to a hotspot; 0 for no hotspots.
         """
-        from siamed.pipeline.bundles import bundle_info
+        from siamed.pipeline.bundles import bundle_hparams, bundle_info
         from siamed.pipeline.detection import VertebraDetector
 
         place = pick_device(device)
         names: list[str | Path] = [detection]
-        detector, grader = VertebraDetector.from_bundle(detection, place), None
+        detector, grader, hotspots = VertebraDetector.from_bundle(detection, place), None, None
         if grading is not None:
             from siamed.pipeline.grading import DiscGrader
 
             grader = DiscGrader.from_bundle(grading, place)
             names.append(grading)
+            if hotspot_views:
+                from siamed.pipeline.grading.hotspots import EvidenceHotspots
+
+                hotspots = EvidenceHotspots(grader, bundle_hparams(grading), hotspot_views)
         encoder = None
         if encoding is not None:
             from siamed.pipeline.pairs.encoder import BodyEncoder
@@ -164,7 +178,7 @@ class SpineReader:
             encoder = BodyEncoder.from_bundle(encoding, place)
             names.append(encoding)
         facts = [bundle_info(name) for name in names]
-        return cls(detector, grader, [BundleFacts(**fact) for fact in facts], encoder)
+        return cls(detector, grader, [BundleFacts(**fact) for fact in facts], encoder, hotspots)
 
     def detect(self, scan: Scan) -> SpineReading:
         """Find and name the vertebrae.
@@ -231,7 +245,7 @@ class SpineReader:
         return replace(found, result=result, embeddings=embedded)
 
     def grade(self, scan: Scan) -> SpineReading:
-        """Find the vertebrae, cut out the discs and grade them.
+        """Find the vertebrae, cut out the discs and grade them; map the evidence where the reader can.
 
         Raises:
             CaseError: as :meth:`detect`, and code ``no-discs`` where no disc has both plates in view.
@@ -273,7 +287,22 @@ class SpineReader:
             + _uncut_warning(found.result.discs, range(len(found.column.discs)), discs),
         )
         result = replace(result, warnings=result.warnings + _agreement_warning(result.agreement))
-        return replace(found, result=result, discs=discs)
+        reading = replace(found, result=result, discs=discs)
+        return reading if self.hotspots is None else self._with_hotspots(reading, answers)
+
+    def _with_hotspots(
+        self, reading: SpineReading, answers: Sequence[Mapping[str, Mapping[str, Any]]]
+    ) -> SpineReading:
+        import torch
+
+        from siamed.transforms.extract_volume import VIEW_MARGIN_PX
+
+        if self.hotspots is None:
+            return reading
+        wide = cut_discs(reading.view, reading.column, VIEW_MARGIN_PX, reading.discs.indices)
+        grades = [{task: int(given["grade"]) for task, given in answer.items()} for answer in answers]
+        volumes = torch.stack([image.as_tensor() for image in wide.images])
+        return replace(reading, hotspots=self.hotspots(volumes, grades), hotspot_discs=wide)
 
     def _result(
         self,
@@ -325,7 +354,12 @@ def _no_volumes(scan: Scan, found: SpineReading) -> CaseError:
     )
 
 
-def cut_discs(view: MetaTensor, column: Column) -> Volumes:
+def cut_discs(
+    view: MetaTensor,
+    column: Column,
+    margin_px: tuple[int, int] = (0, 0),
+    indices: Sequence[int] | None = None,
+) -> Volumes:
     """Cut out the column's discs, 9 x 112 x 224, as the grader was trained on them.
 
     A disc whose outline is not one (a detection gone wrong) is left out and logged; the others are cut.
@@ -333,17 +367,19 @@ def cut_discs(view: MetaTensor, column: Column) -> Volumes:
     Args:
         view: ``(1, D, H, W)`` in LIP.
         column: the vertebrae and discs found in it.
+        margin_px: rows and columns added at each side.
+        indices: which of the discs; None for all.
     """
     from siamed.transforms.extract_disc import ExtractDisc
 
     bodies = [v.slice_corners_mm for v in column.vertebrae]
-    cut = ExtractDisc()
+    cut = ExtractDisc.with_margin(margin_px)
 
     def some(indices: Sequence[int]) -> list[MetaTensor]:
         discs = [column.discs[i] for i in indices]
         return cut.many(view, [(bodies[disc.upper], bodies[disc.lower]) for disc in discs])
 
-    return _cut("ivd", some, range(len(column.discs)))
+    return _cut("ivd", some, range(len(column.discs)) if indices is None else indices)
 
 
 def cut_bodies(view: MetaTensor, column: Column, indices: Sequence[int]) -> Volumes:

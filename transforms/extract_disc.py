@@ -75,6 +75,17 @@ class ExtractDisc(ExtractVolume):
     ) -> None:
         super().__init__(spatial_size, width_fraction, normalize, mode, antialias, slice_spacing_mm)
 
+    @classmethod
+    def with_margin(cls, margin_px: Sequence[int], slices: int = DISC_SIZE[0]) -> ExtractDisc:
+        """Cut discs at the same scale with a margin around the region, in which a view can move.
+
+        Args:
+            margin_px: rows and columns added at each side.
+            slices: of the volume.
+        """
+        height, width = (n + 2 * m for n, m in zip(DISC_SIZE[1:], margin_px, strict=True))
+        return cls((slices, height, width), DISC_WIDTH_FRACTION * DISC_SIZE[2] / width)
+
     def __call__(  # type: ignore[override]
         self,
         image: MetaTensor,

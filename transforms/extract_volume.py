@@ -28,6 +28,7 @@ from siamed.transforms.in_plane_resample import paste_in_plane, resample_in_plan
 from siamed.transforms.median_normalization import MedianNormalization, fill_medians
 
 __all__ = [
+    "VIEW_MARGIN_PX",
     "Cut",
     "ExtractVolume",
     "ExtractVolumed",
@@ -36,6 +37,9 @@ __all__ = [
     "one_each",
     "slice_range",
 ]
+
+VIEW_MARGIN_PX = (24, 48)
+"""Rows and columns around each side of a volume in which the papers' views move [D-0037]."""
 
 CornersByVoxel = dict[int | None, np.ndarray]  # slice or None -> (4, 3) voxels, see geometry.corner_voxels
 

@@ -93,16 +93,16 @@ def apply_volume_view(
 def invert_volume_view(
     seen: torch.Tensor, view: VolumeView, field_px: Sequence[int], volume_size: Sequence[int]
 ) -> torch.Tensor:
-    """Bring a map drawn on a view back onto the volume; intensities are left alone.
+    """Bring maps drawn on a view back onto the volume; intensities are left alone.
 
     Args:
-        seen: ``(D, h, w)`` on the view's grid.
+        seen: ``(..., D, h, w)`` on the view's grid.
         view: the view it was seen through.
         field_px: as the view was applied.
         volume_size: (rows, columns) of the volume.
 
     Returns:
-        ``(D, *volume_size)`` float32; zero where the view did not look.
+        ``(..., D, *volume_size)`` float32; zero where the view did not look.
     """
     matrix = _matrix(view, field_px)
     back = np.linalg.inv(matrix[:, :2])
@@ -114,12 +114,12 @@ def invert_volume_view(
     grid = functional.affine_grid(
         torch.tensor(theta[None], dtype=torch.float32), [1, 1, *volume_size], align_corners=False
     )
-    flat = functional.grid_sample(
-        seen.float()[None], grid.to(seen.device), padding_mode="zeros", align_corners=False
-    )[0]
-    indices, inside = _slice_indices(view, len(seen))
-    result = torch.zeros_like(flat)
-    result[indices[inside]] = flat[inside]
+    channels = seen.float().reshape(1, -1, *seen.shape[-2:])
+    flat = functional.grid_sample(channels, grid.to(seen.device), padding_mode="zeros", align_corners=False)
+    maps = flat.view(*seen.shape[:-2], *volume_size)
+    indices, inside = _slice_indices(view, seen.shape[-3])
+    result = torch.zeros_like(maps)
+    result[..., indices[inside], :, :] = maps[..., inside, :, :]
     return result
 
 

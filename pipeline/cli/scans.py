@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -72,14 +72,22 @@ def grade(
     device: Device = "auto",
     detection_bundle: DetectionBundle = DETECTION_BUNDLE,
     grading_bundle: GradingBundle = GRADING_BUNDLE,
+    hotspots: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="K",
+            help="Map each grade's evidence, the mean of K views (10 is a good number): in the report, and "
+            "hotspots/ as NIfTI.",
+        ),
+    ] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Grade the discs: result.json, grades.csv and report.html."""
-    _run(
-        "grade", paths, out, series, device, Bundles(detection_bundle, grading_bundle), as_json, quiet, debug
-    )
+    bundles = Bundles(detection_bundle, grading_bundle)
+    _run("grade", paths, out, series, device, bundles, as_json, quiet, debug, hotspots)
 
 
 def embed(
@@ -108,6 +116,7 @@ def _run(
     as_json: bool,
     quiet: bool,
     debug: bool,
+    hotspot_views: int = 0,
 ) -> None:
     from rich.console import Console
 
@@ -129,7 +138,7 @@ def _run(
             failed += deliver(outcome)
         if cases:
             show("Loading the networks", len(outcomes), total)
-            work = reading(command, load_reader(bundles, device), series)
+            work = reading(command, load_reader(bundles, device, hotspot_views), series)
         for number, case in enumerate(cases, len(outcomes)):
             show(case.case_id, number, total)
             failed += deliver(run_case(case, work))
@@ -140,7 +149,7 @@ def _run(
         raise typer.Exit(1)
 
 
-def load_reader(bundles: Bundles, device: str) -> SpineReader:
+def load_reader(bundles: Bundles, device: str, hotspot_views: int = 0) -> SpineReader:
     """Load the networks.
 
     Raises:
@@ -149,7 +158,9 @@ def load_reader(bundles: Bundles, device: str) -> SpineReader:
     from siamed.pipeline.spine import SpineReader
 
     try:
-        return SpineReader.from_bundles(bundles.detection, bundles.grading, device, bundles.encoding)
+        return SpineReader.from_bundles(
+            bundles.detection, bundles.grading, device, bundles.encoding, hotspot_views
+        )
     except (ValueError, OSError, RuntimeError) as error:
         raise typer.BadParameter(str(error)) from error
 

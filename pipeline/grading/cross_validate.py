@@ -29,11 +29,11 @@ from siamed.pipeline.bundles import bundle_path, run_network
 from siamed.pipeline.datasets.splits import fold_parts, read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
+from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
 from .crops import DiscCrops
 from .grader import DiscGrader
 from .metrics import METRICS, bootstrap_intervals, confusion, grade_metrics
-from .prepare import MARGIN
 from .tasks import MISSING, TASKS
 
 __all__ = ["main", "score", "summarize", "train"]
@@ -60,7 +60,7 @@ def train(fold: int, seed: int, crops_file: Path, output_dir: Path, options: Seq
 
 def score(grader: DiscGrader, crops: DiscCrops, fold: int, seed: int) -> list[dict[str, Any]]:
     """A row a labelled disc and task: truth, predicted grade, probabilities."""
-    rows, columns = MARGIN
+    rows, columns = VIEW_MARGIN_PX
     images = torch.from_numpy(crops.images[:, None, :, rows:-rows, columns:-columns])
     result = []
     for task, shares in zip(grader.tasks, grader.probabilities(images), strict=True):

@@ -27,7 +27,8 @@ from siamed.pipeline.datasets.spider import middle_slice_copies, spider_manifest
 from siamed.pipeline.detection import VertebraDetector
 from siamed.pipeline.detection.training_data import canonical_image
 from siamed.pipeline.detection.vertebra import Column
-from siamed.transforms.extract_disc import DISC_SIZE, DISC_WIDTH_FRACTION, ExtractDisc
+from siamed.transforms.extract_disc import ExtractDisc
+from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
 from .crops import DiscCrops
 from .tasks import MISSING, TASKS
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 SEQUENCES = ("T2", "T2_SPACE")
-MARGIN = (24, 48)  # rows, columns of scan around each side of a disc volume [D-0037]
 _UPWARD = ("L5", "L4", "L3", "L2", "L1", "T13", "T12", "T11", "T10", "T9", "T8")
 
 
@@ -87,8 +87,7 @@ def prepare_crops(
     if detector is None:
         detector = VertebraDetector.from_bundle(detection_bundle, device)
         info["detector"] = bundle_info(detection_bundle)
-    size = (slices, DISC_SIZE[1] + 2 * MARGIN[0], DISC_SIZE[2] + 2 * MARGIN[1])
-    cut = ExtractDisc(size, DISC_WIDTH_FRACTION * DISC_SIZE[2] / size[2])
+    cut = ExtractDisc.with_margin(VIEW_MARGIN_PX, slices)
     scans = [scan for scan in middle_slice_copies(manifest) if scan.sequence in SEQUENCES]
     found: list[tuple[ScanRow, int, np.ndarray]] = []
     for scan in tqdm(scans, desc="disc crops", mininterval=5.0, disable=not sys.stderr.isatty()):

@@ -30,17 +30,17 @@ from siamed.pipeline.detection import VertebraDetector
 from siamed.pipeline.detection.training_data import canonical_image
 from siamed.pipeline.detection.vertebra import Column
 from siamed.pipeline.experiments.files import replace_file, sha256_of
-from siamed.transforms.extract_disc import DISC_SIZE, DISC_WIDTH_FRACTION, ExtractDisc
+from siamed.transforms.extract_disc import ExtractDisc
 from siamed.transforms.extract_vertebral_body import BODY_SIZE, BODY_WIDTH_FRACTION, ExtractVertebralBody
+from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
 from .volumes import BODY_LEVELS, DISC_LEVELS, VolumeTable
 
-__all__ = ["MARGIN", "STRUCTURES", "main", "prepare_volumes", "save_volume"]
+__all__ = ["STRUCTURES", "main", "prepare_volumes", "save_volume"]
 
 log = logging.getLogger(__name__)
 
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
-MARGIN = (24, 48)  # rows, columns around each side of a volume: the paper's shifts [D-0037]
 STRUCTURES = ("body", "disc")
 
 
@@ -99,7 +99,7 @@ _Named = Callable[[MetaTensor, Column], Iterator[tuple[str, Callable[[], MetaTen
 
 
 def _bodies(slices: int) -> _Named:
-    size = (slices, BODY_SIZE[1] + 2 * MARGIN[0], BODY_SIZE[2] + 2 * MARGIN[1])
+    size = (slices, BODY_SIZE[1] + 2 * VIEW_MARGIN_PX[0], BODY_SIZE[2] + 2 * VIEW_MARGIN_PX[1])
     cut = ExtractVertebralBody(size, BODY_WIDTH_FRACTION * BODY_SIZE[2] / size[2])
 
     def named(image: MetaTensor, column: Column) -> Iterator[tuple[str, Callable[[], MetaTensor]]]:
@@ -113,8 +113,7 @@ def _bodies(slices: int) -> _Named:
 
 
 def _discs(slices: int) -> _Named:
-    size = (slices, DISC_SIZE[1] + 2 * MARGIN[0], DISC_SIZE[2] + 2 * MARGIN[1])
-    cut = ExtractDisc(size, DISC_WIDTH_FRACTION * DISC_SIZE[2] / size[2])
+    cut = ExtractDisc.with_margin(VIEW_MARGIN_PX, slices)
 
     def named(image: MetaTensor, column: Column) -> Iterator[tuple[str, Callable[[], MetaTensor]]]:
         for disc in column.discs:

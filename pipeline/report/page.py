@@ -12,9 +12,12 @@ from siamed.pipeline.report.pictures import (
     MAIN_PIXELS,
     STRIP_PIXELS,
     DiscPicture,
+    HotspotPicture,
     disc_picture,
+    hotspot_pictures,
     intensity_window,
     middle_slice,
+    slice_of_disc,
     slice_picture,
     strip,
 )
@@ -53,6 +56,8 @@ class DiscCard:
     name: str
     grades: tuple[GradeRow, ...]
     picture: DiscPicture | None
+    slices: tuple[tuple[int, str], ...] = ()  # of the volume, those that have hotspots
+    hotspots: tuple[HotspotPicture, ...] = ()
 
     @property
     def refer(self) -> bool:
@@ -112,13 +117,34 @@ def _cards(reading: SpineReading) -> list[DiscCard]:
         index: disc_picture(np.asarray(image.as_tensor()[0], np.float32))
         for index, image in zip(reading.discs.indices, reading.discs.images, strict=True)
     }
+    hotspots = _hotspots(reading)
     cards = []
     for index, disc in enumerate(reading.result.discs):
         upper, lower = disc.vertebrae
         name = disc.level or f"Disc between bodies {upper + 1} and {lower + 1}"
         grades = tuple(_row(task, grade) for task, grade in disc.grades.items())
-        cards.append(DiscCard(f"disc-{index + 1}", name, grades, pictures.get(index)))
+        evidence = hotspots.get(index, ((), ()))
+        cards.append(DiscCard(f"disc-{index + 1}", name, grades, pictures.get(index), *evidence))
     return cards
+
+
+def _hotspots(
+    reading: SpineReading,
+) -> dict[int, tuple[tuple[tuple[int, str], ...], tuple[HotspotPicture, ...]]]:
+    """For each disc the slices that have hotspots, and these."""
+    found = reading.hotspots
+    if found is None:
+        return {}
+    drawn = {}
+    for index, image, maps in zip(
+        reading.discs.indices, reading.discs.images, found.smoothed().numpy(), strict=True
+    ):
+        volume = np.asarray(image.as_tensor()[0], np.float32)
+        rows, columns = volume.shape[1:]
+        pictures = hotspot_pictures(found.tasks, maps, (rows, columns))
+        slices = tuple((d, slice_of_disc(volume, d)) for d, _ in pictures[0].overlays)
+        drawn[index] = (slices, pictures)
+    return drawn
 
 
 def _row(task: str, grade: GradeResult) -> GradeRow:

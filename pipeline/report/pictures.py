@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamed.pipeline.report.png import data_uri
+from siamed.pipeline.report.png import data_uri, heat_uri
 
 if TYPE_CHECKING:
     from siamed.pipeline.detection.vertebra import Vertebra
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiscPicture",
+    "HotspotPicture",
     "Outline",
     "SlicePicture",
     "disc_picture",
+    "hotspot_pictures",
     "intensity_window",
     "middle_slice",
+    "slice_of_disc",
     "slice_picture",
     "strip",
 ]
@@ -76,6 +79,21 @@ class DiscPicture:
     middle: str
     right: str | None
     left: str | None
+
+
+@dataclass(frozen=True)
+class HotspotPicture:
+    """Where the evidence of one grade of a disc lies.
+
+    Args:
+        task: the grade's name.
+        overlays: (slice of the disc volume, heat overlay) for each slice that the network sees.
+        place: where it is strongest, in words.
+    """
+
+    task: str
+    overlays: tuple[tuple[int, str], ...]
+    place: str
 
 
 def middle_slice(reading: SpineReading) -> int:
@@ -133,11 +151,45 @@ def disc_picture(volume: np.ndarray) -> DiscPicture:
 
     def draw(index: int) -> str | None:
         inside = 0 <= index < volume.shape[0] and bool(volume[index].any())
-        return data_uri(_bytes(volume[index], 0.0, 1.0)) if inside else None
+        return slice_of_disc(volume, index) if inside else None
 
-    return DiscPicture(
-        draw(center) or data_uri(_bytes(volume[center], 0.0, 1.0)), draw(center - 1), draw(center + 1)
-    )
+    return DiscPicture(slice_of_disc(volume, center), draw(center - 1), draw(center + 1))
+
+
+def slice_of_disc(volume: np.ndarray, index: int) -> str:
+    """Draw one slice of a disc's volume ``(D, H, W)`` in [0, 1]."""
+    return data_uri(_bytes(volume[index], 0.0, 1.0))
+
+
+def hotspot_pictures(
+    tasks: tuple[str, ...], maps: np.ndarray, size: tuple[int, int]
+) -> tuple[HotspotPicture, ...]:
+    """Draw the hotspots of one disc, each task's scaled to its own maximum.
+
+    Args:
+        tasks: T names.
+        maps: ``(T, D, H, W)``, smoothed.
+        size: (rows, columns) of the disc's picture, in the middle of the maps.
+    """
+    top, left = ((n - s) // 2 for n, s in zip(maps.shape[2:], size, strict=True))
+    inside = maps[:, :, top : top + size[0], left : left + size[1]]
+    seen = [d for d in range(maps.shape[1]) if maps[:, d].any()]
+    pictures = []
+    for task, own in zip(tasks, inside, strict=True):
+        peak = np.unravel_index(int(own.argmax()), own.shape)
+        overlays = tuple((d, heat_uri(_bytes(own[d], 0.0, float(own.max())))) for d in seen)
+        pictures.append(HotspotPicture(task, overlays, _place(int(peak[1]), int(peak[2]), size)))
+    return tuple(pictures)
+
+
+def _place(row: int, column: int, size: tuple[int, int]) -> str:
+    """A point of a disc's picture in words; the disc takes half of the picture's width."""
+    third = (column / size[1] - 0.5) * 4 * 3  # -3 at the disc's front, 3 at its back
+    along = ("in front of the disc", "in its front third", "in its middle third", "in its back third")
+    where = along[int(np.digitize(third, [-3, -1, 1]))] if third < 3 else "behind the disc"
+    across = row - size[0] / 2
+    height = "at mid-height" if abs(across) <= size[0] / 12 else "above" if across < 0 else "below"
+    return f"{where}, {height}" if height == "at mid-height" else f"{where}, {height} mid-height"
 
 
 def _outlines(

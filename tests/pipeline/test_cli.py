@@ -13,10 +13,14 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner
 
 import siamed
 from siamed.pipeline.cli import app
+from siamed.pipeline.grading import DiscGrader
+from siamed.pipeline.grading.hotspots import EvidenceHotspots
 from siamed.pipeline.pairs.calibration import Calibration
 from siamed.pipeline.pairs.encoder import Embeddings
 from siamed.pipeline.results import SpineResult
@@ -28,7 +32,9 @@ def loads(monkeypatch: pytest.MonkeyPatch, reader: Any) -> list[tuple]:
     """Put the knowing networks behind the commands; gives what each loading asked for."""
     asked: list[tuple] = []
 
-    def load(detection: str, grading: str | None, device: str, encoding: str | None = None) -> Any:
+    def load(
+        detection: str, grading: str | None, device: str, encoding: str | None = None, hotspot_views: int = 0
+    ) -> Any:
         asked.append((detection, grading, device) if encoding is None else (detection, encoding, device))
         return reader
 
@@ -73,6 +79,42 @@ def test_the_same_scan_gives_the_same_bytes(loads: list, scan_file: Path, tmp_pa
     run("grade", scan_file, "--out", tmp_path / "b")
     for name in ("result.json", "grades.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+class Brightest(nn.Module):
+    """The brighter the pixels above a threshold, the more a disc bulges."""
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        bright = (volume - 0.8).clamp(min=0).square().flatten(1).sum(1)
+        return torch.stack([torch.ones_like(bright), bright + 2], 1)
+
+
+@pytest.mark.parametrize("codes", ["PIR", "RAS"])
+def test_hotspots_lie_where_the_evidence_is_in_the_patient(
+    loads: list, spine: Any, reader: Any, tmp_path: Path, codes: str
+) -> None:
+    scan_file = spine.write_scan(tmp_path / "scan_t2.nii.gz", codes)
+    # A bright spot in the disc L4-L5, on the patient's left, anterior to its middle.
+    image, spot_mm = nibabel.load(scan_file), np.array([spine.CENTER_MM[0] - 5.0, 10.0, -67.0])
+    data = np.asarray(image.dataobj).copy()
+    where = np.indices(data.shape).reshape(3, -1)
+    world = (image.affine[:3, :3] @ where + image.affine[:3, 3:]).reshape(3, *data.shape)
+    data[world[1] < -20] = 40.0
+    data[(np.abs(world - spot_mm[:, None, None, None]) <= [[[[1.0]]], [[[2.0]]], [[[2.0]]]]).all(0)] = 400.0
+    nibabel.save(nibabel.Nifti1Image(data, image.affine), scan_file)
+    reader.grader = DiscGrader(Brightest(), ["bulging"], 9, (112, 224), (56, 112))
+    reader.hotspots = EvidenceHotspots(reader.grader, {"angle_deg": 5.0, "shift_x_px": 8.0}, 4)
+    ran = run("grade", scan_file, "--hotspots", 4, "--out", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    found = nibabel.load(tmp_path / "out/hotspots/bulging.nii.gz")
+    peak = np.unravel_index(np.asarray(found.dataobj).argmax(), found.shape)
+    np.testing.assert_allclose((found.affine @ [*peak, 1])[:3], spot_mm, atol=2.5)
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "Where the evidence lies" in page
+    assert "strongest in its front third, at mid-height" in page
+    reader.hotspots = None
+    assert run("grade", scan_file, "--out", tmp_path / "out").exit_code == 0
+    assert not (tmp_path / "out/hotspots").exists()  # of an earlier run
 
 
 def test_detection_grades_nothing_and_loads_no_grader(loads: list, scan_file: Path, tmp_path: Path) -> None:

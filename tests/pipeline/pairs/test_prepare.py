@@ -12,8 +12,9 @@ from monai.data import MetaTensor
 from siamed.pipeline.datasets.manifest import Manifest, ScanRow
 from siamed.pipeline.detection import Column, Disc, Vertebra
 from siamed.pipeline.experiments.files import sha256_of
-from siamed.pipeline.pairs.prepare import MARGIN, prepare_volumes
+from siamed.pipeline.pairs.prepare import prepare_volumes
 from siamed.pipeline.pairs.volumes import VolumeTable
+from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
 AFFINE = np.array([[-4.0, 0, 0, 0], [0, 0, -1.0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
 TOPS = (10, 60, 110, 160)
@@ -55,7 +56,7 @@ def test_whole_named_bodies_are_written_with_their_place(manifest: Manifest, tmp
     assert again.sha256 == table.sha256
     assert [sha256_of(path) for path in again.paths()] == again["sha256"].tolist()
     volume = nib.load(again.paths()[1])
-    assert volume.shape == (1, 224 + 2 * MARGIN[0], 224 + 2 * MARGIN[1])
+    assert volume.shape == (1, 224 + 2 * VIEW_MARGIN_PX[0], 224 + 2 * VIEW_MARGIN_PX[1])
     # The neighbors' median, 160, becomes 0.5: the body's own 140 becomes 0.4375, in steps of 1/255.
     data = volume.get_fdata()
     assert data[0, 136 + 20, 160 + 20] == pytest.approx(0.4375, abs=0.003)
@@ -93,7 +94,7 @@ def test_discs_are_cut_by_the_names_of_their_neighbors(manifest: Manifest, tmp_p
     table = prepare_volumes(manifest, manifest.scans, tmp_path / "out", lambda image: found, structure="disc")
     assert table["level"].tolist() == ["T12-L1"] * 2
     volume = nib.load(table.paths()[0])
-    assert volume.shape == (1, 112 + 2 * MARGIN[0], 224 + 2 * MARGIN[1])
+    assert volume.shape == (1, 112 + 2 * VIEW_MARGIN_PX[0], 224 + 2 * VIEW_MARGIN_PX[1])
     # Its middle lies between the bodies: rows 100 to 110, columns 40 to 74 of the scan.
     center = volume.affine @ [0, 79.5, 159.5, 1]
     np.testing.assert_allclose(center[1:3], [-57, -105], atol=0.6)

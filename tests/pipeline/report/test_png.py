@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 
-from siamed.pipeline.report.png import data_uri, encode_png
+from siamed.pipeline.report.png import data_uri, encode_heat, encode_png
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (112, 224)])
@@ -31,5 +31,17 @@ def test_the_uri_holds_the_picture() -> None:
     "gray", [np.zeros((2, 2)), np.zeros((2, 2, 3), np.uint8), np.zeros((0, 2), np.uint8)]
 )
 def test_what_is_no_gray_picture_is_refused(gray: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="gray must be"):
+    with pytest.raises(ValueError, match="picture must be"):
         encode_png(gray)
+
+
+def test_an_overlay_is_clear_where_there_is_nothing_and_yellow_at_its_maximum() -> None:
+    import matplotlib.image
+
+    heat = np.array([[0, 128, 255]], np.uint8)
+    read = matplotlib.image.imread(io.BytesIO(encode_heat(heat)), format="png")[0]
+    assert read[0, 3] == 0
+    assert read[2, 3] > 0.8
+    assert read[2, 1] > 0.9 > read[1, 1]
+    assert (read[:, 0] == 1).all()
+    assert (read[:, 2] == 0).all()

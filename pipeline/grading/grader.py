@@ -69,6 +69,35 @@ class DiscGrader:
         names = ("tasks", "slices", "field_px", "input_size", "views")
         return cls(network, **{name: hparams[name] for name in names}, device=device)
 
+    def with_views(self, views: Sequence[Sequence[float]]) -> DiscGrader:
+        """The same network with other looks at a disc."""
+        return DiscGrader(
+            self.network, self.tasks, self.slices, self.field_px, self.input_size, views, self.device
+        )
+
+    def columns(self, grades: Mapping[str, int], tasks: Sequence[str] | None = None) -> list[int]:
+        """Column of the network's output for the grade of each task.
+
+        Args:
+            grades: a grade of each of the tasks.
+            tasks: some of the grader's; None for all.
+
+        Raises:
+            ValueError: if a task has no grade, or one that its standard does not know.
+        """
+        columns = []
+        for task in self.tasks if tasks is None else tasks:
+            if grades.get(task) not in TASKS[task]:
+                raise ValueError(f"grades must give {task} one of {TASKS[task]}, got {grades.get(task)!r}")
+            before = sum(self.classes[: self.tasks.index(task)])
+            columns.append(before + TASKS[task].index(grades[task]))
+        return columns
+
+    def seen_slices(self, depth: int) -> slice:
+        """Which slices of a volume of so many the network sees: those in the middle."""
+        first = (depth - self.slices) // 2
+        return slice(first, first + self.slices)
+
     @torch.inference_mode()
     def probabilities(self, volumes: torch.Tensor) -> list[torch.Tensor]:
         """Probabilities of each task, ``(N, classes)``, averaged over the views.
@@ -83,8 +112,7 @@ class DiscGrader:
             raise ValueError(
                 f"volumes must be (N, 1, at least {self.slices}, H, W), got {tuple(volumes.shape)}"
             )
-        first = (volumes.shape[2] - self.slices) // 2
-        middle = torch.as_tensor(volumes)[:, 0, first : first + self.slices].float().to(self.device)
+        middle = torch.as_tensor(volumes)[:, 0, self.seen_slices(volumes.shape[2])].float().to(self.device)
         if not len(middle):
             return [torch.zeros(0, count) for count in self.classes]
         chunks = [self._average(middle[start : start + _BATCH]) for start in range(0, len(middle), _BATCH)]

@@ -21,7 +21,6 @@ from torch.nn import functional
 from siamed.transforms.rand_volume_view import RandVolumeViewd, apply_volume_views, invert_volume_view
 
 from .grader import DiscGrader
-from .tasks import TASKS
 
 __all__ = ["EvidenceHotspots", "Hotspots"]
 
@@ -109,24 +108,14 @@ class EvidenceHotspots:
             grades = [{task: a["grade"] for task, a in answer.items()} for answer in grader(volumes)]
         if len(grades) != len(volumes):
             raise ValueError(f"grades must be given for each of {len(volumes)} discs, got {len(grades)}")
-        targets = torch.tensor([self._columns(given) for given in grades], device=grader.device)
-        first = (volumes.shape[2] - grader.slices) // 2
-        seen = torch.as_tensor(volumes)[:, 0, first : first + grader.slices].float().to(grader.device)
+        targets = torch.tensor([grader.columns(given, self.tasks) for given in grades], device=grader.device)
+        shown = grader.seen_slices(volumes.shape[2])
+        seen = torch.as_tensor(volumes)[:, 0, shown].float().to(grader.device)
         maps = torch.zeros(len(volumes), len(self.tasks), *volumes.shape[2:])
         if len(volumes):
-            maps[:, :, first : first + grader.slices] = self._mean_map(seen, targets).cpu()
+            maps[:, :, shown] = self._mean_map(seen, targets).cpu()
         said = tuple(tuple(given[task] for task in self.tasks) for given in grades)
         return Hotspots(self.tasks, said, maps)
-
-    def _columns(self, grades: Mapping[str, int]) -> list[int]:
-        """Column of the network's output for each task's grade."""
-        columns, classes = [], self.grader.classes
-        for task in self.tasks:
-            place = self.grader.tasks.index(task)
-            if grades.get(task) not in TASKS[task]:
-                raise ValueError(f"grades must give {task} one of {TASKS[task]}, got {grades.get(task)!r}")
-            columns.append(sum(classes[:place]) + TASKS[task].index(grades[task]))
-        return columns
 
     def _mean_map(self, middle: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         size = tuple(middle.shape[2:])

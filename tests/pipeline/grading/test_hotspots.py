@@ -101,9 +101,7 @@ def test_only_the_slices_that_the_network_sees_have_evidence() -> None:
 def test_what_cannot_be_mapped_is_refused() -> None:
     with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
         EvidenceHotspots(grader(), {}, 0)
-    with pytest.raises(
-        ValueError, match=r"tasks must be some of .* got \['modic'\]"
-    ):
+    with pytest.raises(ValueError, match=r"tasks must be some of .* got \['modic'\]"):
         EvidenceHotspots(grader(), {}, 1, tasks=["modic"])
     hotspots = EvidenceHotspots(grader(), {}, 1)
     with pytest.raises(ValueError, match=r"grades must give bulging one of \(0, 1\), got 4"):

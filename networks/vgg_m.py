@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["MultiTaskVGGM", "VGGMTrunk", "trunk_features"]
+__all__ = ["MultiTaskVGGM", "VGGMTrunk", "trunk_cells", "trunk_features"]
 
 _WIDTHS = (96, 256, 512, 512, 512)
 
@@ -75,6 +75,7 @@ class VGGMTrunk(nn.Module):
             raise ValueError(f"width must be in (0, 4], got {width}")
         widths = tuple(max(4, round(width * c)) for c in _WIDTHS)
         self.slices, self.channels = slices, widths[-1]
+        self.stride = 8 * conv2_stride  # pixels of the volume to a cell of Conv5
         self.volumetric = volumetric and slices > 1
         self.frozen = False
         make = _volume_layers if self.volumetric else _plane_layers
@@ -127,12 +128,17 @@ def _volume_layers(
 
 
 @torch.no_grad()
-def trunk_features(trunk: VGGMTrunk, pool5: nn.Module, slices: int, spatial_size: Sequence[int]) -> int:
-    """Values a volume of this size has after trunk and pooling; running statistics stay as they are."""
+def trunk_cells(trunk: VGGMTrunk, spatial_size: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns that Conv5 has for a volume of this size; running statistics stay as they are."""
     was_training = trunk.training
-    empty = pool5(trunk.eval()(torch.zeros(1, 1, slices, *spatial_size)))
+    empty = trunk.eval()(torch.zeros(1, 1, trunk.slices, *spatial_size))
     trunk.train(was_training)
-    return empty[0].numel()
+    return int(empty.shape[2]), int(empty.shape[3])
+
+
+def trunk_features(trunk: VGGMTrunk, pool5: nn.Module, spatial_size: Sequence[int]) -> int:
+    """Values a volume of this size has after trunk and pooling."""
+    return int(pool5(torch.zeros(1, trunk.channels, *trunk_cells(trunk, spatial_size))).numel())
 
 
 class MultiTaskVGGM(nn.Module):
@@ -178,7 +184,8 @@ class MultiTaskVGGM(nn.Module):
         self.classes = [int(c) for c in classes]
         self.trunk = VGGMTrunk(slices, width, batch_norm, conv2_stride, volumetric)
         self.pool5 = nn.MaxPool2d(2) if pool5 else nn.Identity()
-        features = trunk_features(self.trunk, self.pool5, slices, spatial_size)
+        self.cells = trunk_cells(self.trunk, spatial_size)
+        features = trunk_features(self.trunk, self.pool5, spatial_size)
         self.branches = nn.ModuleList(
             nn.Sequential(
                 nn.Flatten(),
@@ -203,6 +210,25 @@ class MultiTaskVGGM(nn.Module):
     def _scores(self, volume: torch.Tensor) -> torch.Tensor:
         features = self.pool5(self.trunk(volume))
         return torch.cat([branch(features) for branch in self.branches], dim=1)
+
+    def shifted_scores(self, volume: torch.Tensor) -> torch.Tensor:
+        """Scores of every part of a larger field, shifted by one cell of Conv5 each, from one pass.
+
+        A part differs from a volume cut there at its borders, where it sees what a cut one pads with zeros.
+
+        Args:
+            volume: ``(B, 1, D, H + p * s, W + q * s)``, H and W of a volume, s the trunk's stride.
+
+        Returns:
+            ``(B, (p + 1) * (q + 1), sum(classes))``, parts row by row.
+        """
+        features = self.trunk(volume)
+        height, width = self.cells
+        parts = features.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, p + 1, q + 1, h, w)
+        flat = parts.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+        pooled = self.pool5(flat)
+        scores = torch.cat([branch(pooled) for branch in self.branches], dim=1)
+        return scores.view(len(volume), -1, scores.shape[1])
 
     def split(self, scores: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Scores of each task from the output."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class DiscGrader:
         field_px: (rows, columns) of a volume that a view covers.
         input_size: (rows, columns) of the network's input.
         views: (scale, shift of rows, shift of columns) of each look at a disc, in pixels of the volume; their
-            probabilities are averaged [D-0038].
+            probabilities are averaged [D-0038]. Two more entries: by how many slices the window is moved, and
+            whether the slices are reflected.
         device: where the network runs.
     """
 
@@ -48,9 +50,7 @@ class DiscGrader:
         self.network = network.to(self.device).eval()
         self.tasks, self.classes = tuple(tasks), class_counts(tasks)
         self.slices, self.field_px, self.input_size = int(slices), tuple(field_px), tuple(input_size)
-        self.views = tuple(
-            VolumeView(scale=float(s), shift_y_px=float(y), shift_x_px=float(x)) for s, y, x in views
-        )
+        self.views = tuple(_view(view) for view in views)
 
     @classmethod
     def from_bundle(
@@ -112,20 +112,46 @@ class DiscGrader:
             raise ValueError(
                 f"volumes must be (N, 1, at least {self.slices}, H, W), got {tuple(volumes.shape)}"
             )
-        middle = torch.as_tensor(volumes)[:, 0, self.seen_slices(volumes.shape[2])].float().to(self.device)
-        if not len(middle):
+        if not len(volumes):
             return [torch.zeros(0, count) for count in self.classes]
-        chunks = [self._average(middle[start : start + _BATCH]) for start in range(0, len(middle), _BATCH)]
+        chunks = [self._average(volumes[start : start + _BATCH]) for start in range(0, len(volumes), _BATCH)]
         return list(torch.cat(chunks).cpu().split(self.classes, dim=1))
 
-    def _average(self, middle: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros(len(middle), sum(self.classes), device=self.device)
+    def _average(self, volumes: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros(len(volumes), sum(self.classes), device=self.device)
         for view in self.views:
+            window = self.window(volumes, view.shift_slices, view.flip)
             # Slices and discs are looked at alike: both are channels of one resampling.
-            seen = apply_volume_view(middle.flatten(0, 1), view, self.field_px, self.input_size)
-            scores = self.network(seen.view(len(middle), 1, self.slices, *self.input_size)).float()
-            total = total + torch.cat([s.softmax(1) for s in scores.split(self.classes, dim=1)], dim=1)
+            plain = replace(view, shift_slices=0, flip=False)
+            seen = apply_volume_view(window.flatten(0, 1), plain, self.field_px, self.input_size)
+            scores = self.network(seen.view(len(window), 1, self.slices, *self.input_size)).float()
+            total = total + self.softmax(scores)
         return total / len(self.views)
+
+    def window(self, volumes: torch.Tensor, shift: int = 0, reflected: bool = False) -> torch.Tensor:
+        """The slices that the network sees, ``(N, slices, H, W)`` float on its device.
+
+        Args:
+            volumes: ``(N, 1, D, H, W)``.
+            shift: slices that the window is moved towards the patient's left.
+            reflected: in reverse order.
+
+        Raises:
+            ValueError: if the window leaves the volume.
+        """
+        shown = self.seen_slices(volumes.shape[2])
+        start, stop = shown.start + shift, shown.stop + shift
+        if start < 0 or stop > volumes.shape[2]:
+            raise ValueError(
+                f"volumes must have {self.slices + 2 * abs(shift)} slices for a window moved by {shift}, got "
+                f"{volumes.shape[2]}"
+            )
+        window = torch.as_tensor(volumes)[:, 0, start:stop].float().to(self.device)
+        return window.flip(1) if reflected else window
+
+    def softmax(self, scores: torch.Tensor) -> torch.Tensor:
+        """Probabilities of each task, side by side as the scores are ``(..., sum(classes))``."""
+        return torch.cat([part.softmax(-1) for part in scores.split(self.classes, dim=-1)], -1)
 
     def __call__(self, volumes: torch.Tensor) -> list[dict[str, dict[str, Any]]]:
         """Grade.
@@ -141,6 +167,17 @@ class DiscGrader:
             {task: grade_of(task, part[n].tolist()) for task, part in zip(self.tasks, parts, strict=True)}
             for n in range(len(volumes))
         ]
+
+
+def _view(entries: Sequence[float]) -> VolumeView:
+    scale, rows, columns, slices, reflected = (*entries, 0, False)[:5]
+    return VolumeView(
+        scale=float(scale),
+        shift_y_px=float(rows),
+        shift_x_px=float(columns),
+        shift_slices=int(slices),
+        flip=bool(reflected),
+    )
 
 
 def grade_of(task: str, probabilities: Sequence[float]) -> dict[str, Any]:

@@ -158,12 +158,16 @@ def planted_defects(
         "discs_with_a_defect": int((label == 1).sum()),
         "found": int(found.sum()),
         "accuracy": float((given == label).float().mean()),
-        "hit_in_plane": float(peak_in_region(flat, flat_defect)[found].float().mean()),
-        "hit_in_its_slice": float(peak_in_region(smooth, defect)[found].float().mean()),
-        "the_middle_hits_in_plane": float(peak_in_region(middle, flat_defect)[found].float().mean()),
-        "defect_of_the_picture": float(flat_defect[found].float().mean()),
+        "hit_in_plane": _mean(peak_in_region(flat, flat_defect)[found]),
+        "hit_in_its_slice": _mean(peak_in_region(smooth, defect)[found]),
+        "the_middle_hits_in_plane": _mean(peak_in_region(middle, flat_defect)[found]),
+        "defect_of_the_picture": _mean(flat_defect[found]),
     }
     return figures, new, smooth[:, 0]
+
+
+def _mean(values: torch.Tensor) -> float | None:
+    return float(values.float().mean()) if len(values) else None  # JSON knows no nan
 
 
 def _defect(discs: LesionDiscs, index: int) -> np.ndarray:
@@ -286,7 +290,8 @@ def _table(result: Mapping[str, Any]) -> str:
         shares = (row["hit_in_plane"], row["hit_in_its_slice"], row["the_middle_hits_in_plane"])
         lines.append(
             f"| {row['slices']} slice{'s' * (row['slices'] > 1)} | {row['found']} of "
-            f"{row['discs_with_a_defect']} | {' | '.join(f'{share:.3f}' for share in shares)} |"
+            f"{row['discs_with_a_defect']} | "
+            f"{' | '.join('none' if share is None else f'{share:.3f}' for share in shares)} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -89,7 +89,7 @@ def stock_mapper(grader: DiscGrader, method: str, samples: int = 10) -> Mapper:
         maps = torch.zeros(len(volumes), len(grader.tasks), *volumes.shape[2:])
         for n, given in enumerate(grades):
             for t, column in enumerate(grader.columns(given)):
-                found = one(seen[n : n + 1].clone(), column)
+                found = one(seen[n : n + 1].clone().requires_grad_(), column)
                 maps[n, t, shown] = invert_volume_view(found, view, grader.field_px, volumes.shape[3:])
         return Hotspots(grader.tasks, (), maps).smoothed()
 

@@ -180,14 +180,15 @@ class _AsCase:
 
 
 def grades_table(result: SpineResult) -> str:
-    """Return ``grades.csv``: one row a disc; for each task its grade, probability and expected value.
+    """Return ``grades.csv``: one row a disc; for each task its grade, probability, expected value and
+    likely grades.
 
     ``disc`` counts from 1, superior first; ``level`` is empty where it is not known; ``refer`` names the
     tasks whose probability is low [D-0048].
     """
     columns = ["scan_id", "subject_id", "sequence", "disc", "level"]
     for task in result.tasks:
-        columns += [task, f"{task}_probability", f"{task}_expected"]
+        columns += [task, f"{task}_probability", f"{task}_expected", f"{task}_likely"]
     rows = []
     for number, disc in enumerate(result.discs, 1):
         row: dict[str, Any] = {
@@ -203,6 +204,7 @@ def grades_table(result: SpineResult) -> str:
                 task: grade.grade,
                 f"{task}_probability": f"{grade.confidence:.4f}",
                 f"{task}_expected": f"{grade.expected:.4f}",
+                f"{task}_likely": " ".join(str(likely) for likely in grade.likely),
             }
         rows.append(row)
     return table([*columns, "refer"], rows)

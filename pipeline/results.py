@@ -118,11 +118,14 @@ class GradeResult:
         grade: the most probable class, or what the bundle's rule makes of the probabilities.
         probabilities: class -> probability; they sum to 1.
         expected: sum of class times probability.
+        likely: grades that together hold the true one in 90 % of discs, as far as the bundle's calibration
+            says; empty where it has none.
     """
 
     grade: int
     probabilities: dict[str, float]
     expected: float
+    likely: tuple[int, ...] = ()
 
     @property
     def confidence(self) -> float:
@@ -283,6 +286,12 @@ def _check_disc(index: int, disc: dict[str, Any], vertebrae: int) -> None:
             raise ValueError(
                 f"{task} of disc {index} must be one of {list(grade['probabilities'])}, got {grade['grade']}"
             )
+        classes = {int(name) for name in grade["probabilities"]}
+        if grade["likely"] and not {grade["grade"]} <= set(grade["likely"]) <= classes:
+            raise ValueError(
+                f"likely grades of {task} of disc {index} must be classes and hold the grade "
+                f"{grade['grade']}, got {grade['likely']}"
+            )
         total = math.fsum(grade["probabilities"].values())
         if abs(total - 1) > _SUM_TOLERANCE:
             raise ValueError(f"probabilities of {task} of disc {index} must sum to 1, got {total:.4f}")
@@ -298,7 +307,11 @@ def _validator() -> Any:
 
 def _disc(data: dict[str, Any]) -> DiscResult:
     plain = {k: _tuples(v) for k, v in data.items() if k != "grades"}
-    return DiscResult(**plain, grades={task: GradeResult(**grade) for task, grade in data["grades"].items()})
+    grades = {
+        task: GradeResult(**{**grade, "likely": tuple(grade["likely"])})
+        for task, grade in data["grades"].items()
+    }
+    return DiscResult(**plain, grades=grades)
 
 
 def _plain(value: Any) -> Any:

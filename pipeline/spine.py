@@ -477,6 +477,7 @@ def _grade(given: Mapping[str, Any]) -> GradeResult:
         grade=int(given["grade"]),
         probabilities={str(k): _probability(p) for k, p in given["probabilities"].items()},
         expected=round(float(given["expected"]), _PROBABILITY_DECIMALS),
+        likely=tuple(int(grade) for grade in given.get("likely", ())),
     )
 
 

@@ -7,7 +7,8 @@ those of the last epoch: nothing is chosen on the fold that is scored. A volume 
 grader does it, without the margin that trainings see. What is written: ``predictions.csv`` (a row a disc,
 task and seed), ``summary.json`` (each fold and seed, each seed over all folds, mean and range over seeds,
 patient bootstrap, and the same over the patients of ``--unseen``, a file of ids that no choice of a
-hyper-parameter has looked at), ``confusion.png``.
+hyper-parameter has looked at), ``confusion.png``, ``reliability.png``, and ``calibration.json``, which the
+bundle ships: fitted on the predictions of all folds and seeds; its figures are of fits that left a fold out.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
+from .calibration import fit_grade_calibration
 from .crops import DiscCrops
+from .figures import draw_reliability
 from .grader import DiscGrader
 from .metrics import METRICS, bootstrap_intervals, confusion, grade_metrics
 from .tasks import MISSING, TASKS
@@ -148,6 +151,20 @@ def _confusion(path: Path, rows: Sequence[dict[str, Any]], task: str) -> None:
     replace_file(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))
 
 
+def _calibrate(folder: Path, rows: Sequence[dict[str, Any]], tasks: Sequence[str]) -> None:
+    folds: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for task in tasks:
+        own = [row for row in rows if row["task"] == task]
+        for fold in sorted({row["fold"] for row in own}):
+            members = [row for row in own if row["fold"] == fold]
+            truth = np.array([TASKS[task].index(row["truth"]) for row in members])
+            folds.setdefault(task, []).append((np.stack([row["probabilities"] for row in members]), truth))
+    calibration, figures = fit_grade_calibration(folds)
+    calibration.write(folder / "calibration.json", figures)
+    figure = draw_reliability(folds, calibration)
+    replace_file(folder / "reliability.png", lambda beside: figure.savefig(beside, dpi=120, format="png"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status. Options it does not know go to the trainings."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -191,6 +208,7 @@ def _write(folder: Path, rows: list[dict[str, Any]], crops: DiscCrops, unseen: s
     _write_rows(folder / "predictions.csv", rows)
     write_json(folder / "summary.json", summary)
     _confusion(folder / "confusion.png", rows, "pfirrmann")
+    _calibrate(folder, rows, tasks)
     log.info("Pfirrmann, mean of the seeds so far: %s", json.dumps(summary["all"]["pfirrmann"]["mean"]))
 
 

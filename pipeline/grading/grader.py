@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from siamed.transforms.rand_volume_view import VolumeView, apply_volume_view
 
+from .calibration import GradeCalibration
 from .tasks import TASKS, class_counts
 
 __all__ = ["DiscGrader", "grade_of"]
@@ -32,6 +34,7 @@ class DiscGrader:
             probabilities are averaged [D-0038]. Two more entries: by how many slices the window is moved, and
             whether the slices are reflected.
         device: where the network runs.
+        calibration: what makes of its probabilities ones that can be trusted; None leaves them as they are.
     """
 
     def __init__(
@@ -43,10 +46,11 @@ class DiscGrader:
         input_size: Sequence[int],
         views: Sequence[Sequence[float]] = ((1.0, 0.0, 0.0),),
         device: str | torch.device = "cpu",
+        calibration: GradeCalibration | None = None,
     ) -> None:
         if not views:
             raise ValueError("views must hold at least one look, got none")
-        self.device = torch.device(device)
+        self.device, self.calibration = torch.device(device), calibration
         self.network = network.to(self.device).eval()
         self.tasks, self.classes = tuple(tasks), class_counts(tasks)
         self.slices, self.field_px, self.input_size = int(slices), tuple(field_px), tuple(input_size)
@@ -56,24 +60,30 @@ class DiscGrader:
     def from_bundle(
         cls, bundle: str | Path = "spine_mr_disc_grading", device: str | torch.device = "cpu"
     ) -> DiscGrader:
-        """Load network, weights and settings from a bundle (its name, or its folder)."""
-        from siamed.pipeline.bundles import bundle_hparams, load_network
+        """Load network, weights, settings and calibration from a bundle (its name, or its folder)."""
+        from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_network
 
-        return cls.from_hparams(load_network(bundle), bundle_hparams(bundle), device)
+        file = bundle_path(bundle) / "configs" / "calibration.json"
+        calibration = GradeCalibration.read(file) if file.is_file() else None
+        return cls.from_hparams(load_network(bundle), bundle_hparams(bundle), device, calibration)
 
     @classmethod
     def from_hparams(
-        cls, network: nn.Module, hparams: Mapping[str, Any], device: str | torch.device = "cpu"
+        cls,
+        network: nn.Module,
+        hparams: Mapping[str, Any],
+        device: str | torch.device = "cpu",
+        calibration: GradeCalibration | None = None,
     ) -> DiscGrader:
         """A grader with a network and a bundle's hyper-parameters."""
         names = ("tasks", "slices", "field_px", "input_size", "views")
-        return cls(network, **{name: hparams[name] for name in names}, device=device)
+        own = {name: hparams[name] for name in names}
+        return cls(network, **own, device=device, calibration=calibration)
 
     def with_views(self, views: Sequence[Sequence[float]]) -> DiscGrader:
         """The same network with other looks at a disc."""
-        return DiscGrader(
-            self.network, self.tasks, self.slices, self.field_px, self.input_size, views, self.device
-        )
+        own = (self.tasks, self.slices, self.field_px, self.input_size)
+        return DiscGrader(self.network, *own, views, self.device, self.calibration)
 
     def columns(self, grades: Mapping[str, int], tasks: Sequence[str] | None = None) -> list[int]:
         """Column of the network's output for the grade of each task.
@@ -100,7 +110,7 @@ class DiscGrader:
 
     @torch.inference_mode()
     def probabilities(self, volumes: torch.Tensor) -> list[torch.Tensor]:
-        """Probabilities of each task, ``(N, classes)``, averaged over the views.
+        """Probabilities of each task, ``(N, classes)``, averaged over the views, before the calibration.
 
         Args:
             volumes: ``(N, 1, D, H, W)`` disc volumes, intensities in [0, 1]; D odd or at least ``slices``.
@@ -160,11 +170,15 @@ class DiscGrader:
             volumes: ``(N, 1, 9, 112, 224)`` disc volumes of :class:`siamed.transforms.ExtractDisc`.
 
         Returns:
-            For each disc: task -> grade, probabilities by grade, and expected grade.
+            For each disc: task -> grade, calibrated probabilities by grade, expected grade, and where there
+            is a calibration the ``likely`` grades.
         """
         parts = self.probabilities(volumes)
         return [
-            {task: grade_of(task, part[n].tolist()) for task, part in zip(self.tasks, parts, strict=True)}
+            {
+                task: grade_of(task, part[n].tolist(), self.calibration)
+                for task, part in zip(self.tasks, parts, strict=True)
+            }
             for n in range(len(volumes))
         ]
 
@@ -180,17 +194,28 @@ def _view(entries: Sequence[float]) -> VolumeView:
     )
 
 
-def grade_of(task: str, probabilities: Sequence[float]) -> dict[str, Any]:
+def grade_of(
+    task: str, probabilities: Sequence[float], calibration: GradeCalibration | None = None
+) -> dict[str, Any]:
     """The likeliest grade of a task, the probability of each, and the expected grade.
+
+    Args:
+        task: its name.
+        probabilities: of its grades.
+        calibration: applied first; it adds the ``likely`` grades.
 
     Example:
         >>> grade_of("bulging", [0.25, 0.75])
         {'grade': 1, 'probabilities': {'0': 0.25, '1': 0.75}, 'expected': 0.75}
     """
-    grades = TASKS[task]
+    grades, more = TASKS[task], {}
+    if calibration is not None:
+        shares = calibration.probabilities(task, np.asarray(probabilities, float))
+        probabilities, more = shares.tolist(), {"likely": calibration.likely(task, shares)}
     likeliest = max(range(len(grades)), key=lambda i: probabilities[i])
     return {
         "grade": grades[likeliest],
         "probabilities": {str(g): float(p) for g, p in zip(grades, probabilities, strict=True)},
         "expected": float(sum(g * p for g, p in zip(grades, probabilities, strict=True))),
+        **more,
     }

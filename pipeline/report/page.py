@@ -46,6 +46,7 @@ class GradeRow:
     confidence: float
     refer: bool
     bars: tuple[tuple[str, float, bool], ...]  # class, probability, whether it is the grade
+    likely: tuple[str, ...] = ()  # in words; empty without a calibration
 
 
 @dataclass(frozen=True)
@@ -159,4 +160,5 @@ def _row(task: str, grade: GradeResult) -> GradeRow:
         confidence=grade.confidence,
         refer=grade.confidence < REFER_BELOW,
         bars=tuple((k, p, int(k) == grade.grade) for k, p in grade.probabilities.items() if k in shown),
+        likely=tuple(value_title(task, g, len(grade.probabilities)) for g in grade.likely),
     )

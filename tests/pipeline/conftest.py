@@ -109,6 +109,7 @@ class CountingGrader:
                 "grade": n + 2,
                 "probabilities": p,
                 "expected": sum(int(g) * q for g, q in p.items()),
+                "likely": [n + 2] if n else [1, 2, 3],
             }
             herniation = {
                 "grade": n % 2,

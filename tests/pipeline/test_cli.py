@@ -72,6 +72,8 @@ def test_the_table_of_grades_says_what_the_result_says(loads: list, scan_file: P
     assert [row["herniation"] for row in table] == ["0", "1", "0", "1"]
     assert [row["pfirrmann_probability"] for row in table] == ["0.4000", "0.8000", "0.8000", "0.8000"]
     assert [row["refer"] for row in table] == ["pfirrmann", "", "", ""]
+    assert [row["pfirrmann_likely"] for row in table] == ["1 2 3", "3", "4", "5"]
+    assert [row["herniation_likely"] for row in table] == ["", "", "", ""]  # it was never calibrated
 
 
 def test_the_same_scan_gives_the_same_bytes(loads: list, scan_file: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def result() -> SpineResult:
         )
         for level in ("L5", "S1")
     )
-    pfirrmann = GradeResult(4, {"1": 0.0, "2": 0.05, "3": 0.15, "4": 0.7, "5": 0.1}, 3.85)
+    pfirrmann = GradeResult(4, {"1": 0.0, "2": 0.05, "3": 0.15, "4": 0.7, "5": 0.1}, 3.85, (3, 4))
     return SpineResult(
         scan=ScanFacts(
             "scan-1", "sub-1", "T2", (160, 220, 7), (1.0, 1.0, 5.0), "PIR", "MR", ("a [1, 2] note",)
@@ -130,6 +130,8 @@ def set_at(place: str, value: Any) -> dict[str, Any]:
         ("discs.0.vertebrae", [1, 2], r"vertebrae of disc 0 must be two neighbors among 2"),
         ("discs.0.grades.pfirrmann.grade", 6, r"pfirrmann of disc 0 must be one of"),
         ("discs.0.grades.pfirrmann.probabilities.4", 0.9, r"must sum to 1, got 1\.2000"),
+        ("discs.0.grades.pfirrmann.likely", [2, 3], r"must be classes and hold the grade 4, got \[2, 3\]"),
+        ("discs.0.grades.pfirrmann.likely", [4, 6], r"must be classes and hold the grade 4, got \[4, 6\]"),
         ("discs.0.grades.pfirrmann.probabilities.four", 0.0, r"at \$\.discs\[0\]\.grades\.pfirrmann"),
     ],
 )

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from siamed.pipeline.grading import DiscGrader
+from siamed.pipeline.grading.calibration import GradeCalibration
 from siamed.pipeline.grading.grader import grade_of
 
 TASKS = ["pfirrmann", "bulging"]
@@ -96,3 +97,16 @@ def test_wrong_arguments_are_named() -> None:
         grader(views=[])
     with pytest.raises(ValueError, match="tasks must be some of"):
         grader(tasks=["stenosis"])
+
+
+def test_a_calibration_softens_probabilities_and_names_the_likely_grades() -> None:
+    calibration = GradeCalibration(0.9, {"pfirrmann": 8.0}, {"pfirrmann": 0.2, "bulging": 0.2})
+    volumes = torch.ones(2, 1, 9, 112, 224) * torch.tensor([0.5, 0.56])[:, None, None, None, None]
+    plain, soft = grader()(volumes), grader(calibration=calibration)(volumes)
+    for before, after in zip(plain, soft, strict=True):
+        assert before["pfirrmann"]["grade"] == after["pfirrmann"]["grade"] == 3
+        assert before["pfirrmann"]["probabilities"]["3"] > after["pfirrmann"]["probabilities"]["3"]
+        assert before["bulging"]["probabilities"] == pytest.approx(after["bulging"]["probabilities"])
+        assert "likely" not in before["pfirrmann"]
+    assert [answer["pfirrmann"]["likely"] for answer in soft] == [[2, 3, 4], [3, 4]]
+    assert grader(calibration=calibration).with_views([(0.9, 0, 0)]).calibration is calibration

@@ -80,6 +80,8 @@ def test_the_page_names_every_level_grade_and_bundle(page: Page, reading: Any) -
     assert "Research use only. Not a diagnosis." in page.text
     assert "expected 4.5" in page.text
     assert "kappa 0.79" in page.text
+    assert "1, 2 or 3 at 90 %" in page.text
+    assert "5 alone at 90 %" in page.text
 
 
 def test_warnings_stand_on_the_page(spine: Any, scan_file: Path) -> None:

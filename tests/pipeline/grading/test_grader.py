@@ -100,7 +100,7 @@ def test_wrong_arguments_are_named() -> None:
 
 
 def test_a_calibration_softens_probabilities_and_names_the_likely_grades() -> None:
-    calibration = GradeCalibration(0.9, {"pfirrmann": 8.0}, {"pfirrmann": 0.2, "bulging": 0.2})
+    calibration = GradeCalibration(0.9, {"pfirrmann": 8.0}, {"pfirrmann": 0.15, "bulging": 0.2})
     volumes = torch.ones(2, 1, 9, 112, 224) * torch.tensor([0.5, 0.56])[:, None, None, None, None]
     plain, soft = grader()(volumes), grader(calibration=calibration)(volumes)
     for before, after in zip(plain, soft, strict=True):

@@ -4,7 +4,8 @@
 
 Each training is a tracked run in its own folder, so the command resumes where it was stopped. Figures are
 those of the last epoch: nothing is chosen on the fold that is scored. A volume is graded as the shipped
-grader does it, without the margin that trainings see. What is written: ``predictions.csv`` (a row a disc,
+grader does it, without the margin that trainings see; beside it with one look, and with SpineNet's nine in
+plane, one by one and dense, which take the margin. What is written: ``predictions.csv`` (a row a disc,
 task and seed), ``summary.json`` (each fold and seed, each seed over all folds, mean and range over seeds,
 patient bootstrap, and the same over the patients of ``--unseen``, a file of ids that no choice of a
 hyper-parameter has looked at), ``confusion.png``, ``reliability.png``, and ``calibration.json``, which the
@@ -19,7 +20,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
+from .averaging import dense_probabilities, paper_views
 from .calibration import fit_grade_calibration
 from .crops import DiscCrops
 from .figures import draw_reliability
@@ -39,7 +41,7 @@ from .grader import DiscGrader
 from .metrics import METRICS, bootstrap_intervals, confusion, grade_metrics
 from .tasks import MISSING, TASKS
 
-__all__ = ["main", "score", "summarize", "train"]
+__all__ = ["looks", "main", "score", "summarize", "train", "write_results"]
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +63,25 @@ def train(fold: int, seed: int, crops_file: Path, output_dir: Path, options: Seq
     return output_dir
 
 
-def score(grader: DiscGrader, crops: DiscCrops, fold: int, seed: int) -> list[dict[str, Any]]:
-    """A row a labelled disc and task: truth, predicted grade, probabilities."""
+def looks(grader: DiscGrader, crops: DiscCrops) -> dict[str, list[torch.Tensor]]:
+    """Probabilities of crops by several ways to look at a disc; ``shipped`` first."""
     rows, columns = VIEW_MARGIN_PX
-    images = torch.from_numpy(crops.images[:, None, :, rows:-rows, columns:-columns])
+    wide = torch.from_numpy(crops.images[:, None]).float()
+    images = wide[..., rows:-rows, columns:-columns]
+    return {
+        "shipped": grader.probabilities(images),
+        "one": grader.with_views([(1.0, 0.0, 0.0)]).probabilities(images),
+        "nine in plane": grader.with_views(paper_views(windows=(0,), reflected=(False,))).probabilities(wide),
+        "nine in plane, dense": dense_probabilities(grader, wide, (0,), (False,)),
+    }
+
+
+def score(
+    grader: DiscGrader, crops: DiscCrops, shares_by_task: Sequence[torch.Tensor], fold: int, seed: int
+) -> list[dict[str, Any]]:
+    """A row a labelled disc and task: truth, predicted grade, probabilities."""
     result = []
-    for task, shares in zip(grader.tasks, grader.probabilities(images), strict=True):
+    for task, shares in zip(grader.tasks, shares_by_task, strict=True):
         truths = crops.grades[:, crops.tasks.index(task)]
         for n in np.flatnonzero(truths != MISSING):
             result.append(
@@ -130,6 +145,13 @@ def summarize(rows: Sequence[dict[str, Any]], task: str) -> dict[str, Any]:
     }
 
 
+def _mean_of_seeds(rows: Sequence[dict[str, Any]], task: str) -> dict[str, float]:
+    known = [row for row in rows if row["task"] == task]
+    seeds = sorted({row["seed"] for row in known})
+    figures = [grade_metrics(*_pair([row for row in known if row["seed"] == seed])) for seed in seeds]
+    return {name: float(np.mean([own[name] for own in figures])) for name in METRICS}
+
+
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     names = ["fold", "seed", "task", "subject_id", "case_id", "disc", "truth", "predicted"]
 
@@ -181,26 +203,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     split, crops = bundle_path(BUNDLE) / "configs" / "folds.json", DiscCrops.load(chosen.crops_file)
     unseen = set(read_json(chosen.unseen) or ()) if chosen.unseen else set()
     rows: list[dict[str, Any]] = []
+    others: dict[str, list[dict[str, Any]]] = {}
     for seed in chosen.seeds:
         for fold in range(len(read_folds(split))):
             run = train(fold, seed, chosen.crops_file, chosen.out / f"seed_{seed}_fold_{fold}", options)
             held_out = crops.of(fold_parts(split, fold, "validation"), chosen.sequences)
-            rows += score(DiscGrader.from_hparams(*run_network(run)), held_out, fold, seed)
+            grader = DiscGrader.from_hparams(*run_network(run))
+            for name, shares in looks(grader, held_out).items():
+                scored = score(grader, held_out, shares, fold, seed)
+                if name == "shipped":
+                    rows += scored
+                else:
+                    others.setdefault(name, []).extend(scored)
             mine = [
                 row
                 for row in rows
                 if row["task"] == "pfirrmann" and (row["seed"], row["fold"]) == (seed, fold)
             ]
             log.info("seed %d fold %d Pfirrmann: %s", seed, fold, grade_metrics(*_pair(mine)))
-        _write(chosen.out, rows, crops, unseen)
+        write_results(chosen.out, rows, others, crops, unseen)
     return 0
 
 
-def _write(folder: Path, rows: list[dict[str, Any]], crops: DiscCrops, unseen: set[str]) -> None:
+def write_results(
+    folder: Path,
+    rows: list[dict[str, Any]],
+    others: Mapping[str, list[dict[str, Any]]],
+    crops: DiscCrops,
+    unseen: set[str],
+) -> None:
+    """Write all files of the module.
+
+    Args:
+        folder: where to.
+        rows: of :func:`score`, as the shipped grader looks.
+        others: the same for other ways to look.
+        crops: what was graded.
+        unseen: patients whom no choice has looked at.
+    """
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     summary: dict[str, Any] = {
         "crops": dict(crops.info),
         "all": {task: summarize(rows, task) for task in tasks},
+        "looks": {
+            name: {
+                who: {task: _mean_of_seeds(chosen, task) for task in tasks}
+                for who, chosen in (
+                    ("all", members),
+                    ("looked at", [row for row in members if row["subject_id"] not in unseen]),
+                    ("unseen", [row for row in members if row["subject_id"] in unseen]),
+                )
+                if chosen
+            }
+            for name, members in {"shipped": rows, **others}.items()
+        },
     }
     held = [row for row in rows if row["subject_id"] in unseen]
     if held:

@@ -244,17 +244,20 @@ def _on_masks(
             if not found:
                 continue
             volumes, regions = (torch.stack(part) for part in zip(*found, strict=True))
-            shown = regions[:, grader.seen_slices(regions.shape[1])].flatten(1).any(1)
-            volumes, regions = volumes[shown], regions[shown]
+            seen = regions[:, grader.seen_slices(regions.shape[1])].flatten(1).any(1)
+            volumes, regions = volumes[seen], regions[seen]
             if not len(volumes):
                 continue
             grades = _given(grader, volumes)
             rows, columns = VIEW_MARGIN_PX
-            inside = regions[:, grader.seen_slices(regions.shape[1]), rows:-rows, columns:-columns]
+            shown = grader.seen_slices(regions.shape[1])
+            inside = regions[:, shown, rows:-rows, columns:-columns]
             areas += inside.float().mean((1, 2, 3)).tolist()
             for name, mapper in _ways(grader, hparams, samples).items():
-                hits.setdefault(name, []).append(peak_in_region(mapper(volumes, grades), regions).numpy())
+                maps = mapper(volumes, grades)[:, :, shown, rows:-rows, columns:-columns]
+                hits.setdefault(name, []).append(peak_in_region(maps, inside).numpy())
         tasks = grader.tasks
+        log.info("fold %d: %d discs", fold, len(areas))
     if not hits:
         return {}
     means = {name: np.concatenate(parts).mean(0).tolist() for name, parts in hits.items()}

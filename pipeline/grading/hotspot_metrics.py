@@ -104,7 +104,8 @@ def knowing_nothing(grader: DiscGrader, kind: str, seed: int = 0) -> Mapper:
         shape = (len(volumes), len(grader.tasks), depth, height, width)
         if kind == "random":
             noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
-            maps = torch.from_numpy(ndimage.gaussian_filter(noise, (0, 0, 0, 4, 4)))
+            # Wrapped around, or the border would vary more than the rest.
+            maps = torch.from_numpy(ndimage.gaussian_filter(noise, (0, 0, 0, 4, 4), mode="wrap"))
             maps = maps - maps.min()
         else:
             rows, columns = torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2

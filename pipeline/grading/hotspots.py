@@ -3,7 +3,8 @@
 The method of [jamaludin2016spinenet, Sec. 3]: the magnitude of the derivative of a class's unnormalized score
 with respect to each pixel [simonyan2014saliency], one map a slice, averaged over random views of the volume,
 each map brought back by the inverse of its view. All grades share one pass forward; each has its own pass
-back. A pixel's average is taken over the views that showed it: views that look elsewhere do not darken it.
+back. Every view counts for every pixel: what few views showed stays dark, and a single view's noise at the
+border is no maximum.
 
 A hotspot says where the score would change most with the intensities. It does not say that what lies there is
 pathological, and it is there for a disc without findings too.
@@ -120,16 +121,13 @@ class EvidenceHotspots:
     def _mean_map(self, middle: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         size = tuple(middle.shape[2:])
         total = torch.zeros(len(middle), len(self.tasks), *middle.shape[1:], device=middle.device)
-        looked = torch.zeros(*middle.shape[1:], device=middle.device)
-        whole = torch.ones(middle.shape[1], *self.grader.input_size, device=middle.device)
         for view in self.views:
             image = apply_volume_views(
                 middle, [view] * len(middle), self.grader.field_px, self.grader.input_size
             )
             maps = self._saliency(image, targets)
             total += invert_volume_view(maps, view, self.grader.field_px, size)
-            looked += invert_volume_view(whole, view, self.grader.field_px, size)
-        return total / looked.clamp(min=1)
+        return total / len(self.views)
 
     def _saliency(self, image: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """``(N, T, D, h, w)`` magnitudes of the derivatives of the scores in columns ``targets (N, T)``."""

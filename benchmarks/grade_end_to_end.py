@@ -38,6 +38,7 @@ from siamed.pipeline.detection import VertebraDetector
 from siamed.pipeline.grading import DiscGrader
 from siamed.pipeline.scans import find_cases, read_scan, sagittal_view
 from siamed.pipeline.spine import SpineReader, cut_discs
+from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 import torch
 done("import")
 reader = SpineReader.from_bundles(device="cpu")
@@ -47,7 +48,7 @@ scan = read_scan(case)
 done("read the scan")
 column = reader.detector(sagittal_view(scan))
 done("detect")
-discs = cut_discs(sagittal_view(scan), column)
+discs = cut_discs(sagittal_view(scan), column, VIEW_MARGIN_PX)
 done("extract discs")
 reader.grader(torch.stack([image.as_tensor() for image in discs.images]))
 done("grade")

@@ -293,7 +293,7 @@ def _write_hotspots(folder: Path, reading: SpineReading) -> None:
     shape = tuple(reading.view.shape[1:])
     for place, task in enumerate(found.tasks):
         whole = torch.zeros(1, *shape)
-        for maps, disc in zip(found.maps, reading.hotspot_discs.images, strict=True):
+        for maps, disc in zip(found.maps, reading.discs.images, strict=True):
             torch.maximum(whole, map_to_scan(maps[place : place + 1], disc).as_tensor(), out=whole)
         image = nibabel.Nifti1Image(whole[0].numpy(), np.asarray(reading.view.affine, float))
         image.header.set_xyzt_units("mm")

@@ -87,12 +87,11 @@ class SpineReading:
         view: ``(1, D, H, W)`` in LIP.
         column: the detection, in canonical slices.
         slice_numbers: for each canonical slice its index in the file, which may count the other way.
-        discs: the graded or extracted discs.
+        discs: the extracted discs; the graded ones with the margin that views move in.
         bodies: the extracted vertebral bodies, empty unless asked for.
         extracted: the volumes themselves were asked for, to be kept.
         embeddings: of the bodies, where asked for.
-        hotspots: where the evidence of each grade lies, where asked for; a map for each of ``hotspot_discs``.
-        hotspot_discs: the graded discs with a margin, the grid of the maps.
+        hotspots: where the evidence of each grade lies, where asked for; maps on the grid of ``discs``.
     """
 
     result: SpineResult
@@ -104,7 +103,6 @@ class SpineReading:
     extracted: bool = False
     embeddings: Embeddings | None = field(default=None, repr=False)
     hotspots: Hotspots | None = field(default=None, repr=False)
-    hotspot_discs: Volumes = field(default_factory=lambda: Volumes("ivd"))
 
 
 class SpineReader:
@@ -112,8 +110,8 @@ class SpineReader:
 
     Args:
         detector: maps a sagittal view to a column.
-        grader: maps disc volumes ``(N, 1, 9, 112, 224)`` to N dicts task -> grade; None where only detection
-            or extraction is wanted.
+        grader: maps disc volumes ``(N, 1, 9, 160, 320)``, 9 x 112 x 224 with a margin, to N dicts task ->
+            grade; None where only detection or extraction is wanted.
         bundles: name, version and hash of the bundles behind them.
         encoder: embeds vertebral bodies; None where that is not wanted.
         hotspots: maps the evidence of grades; None where that is not wanted.
@@ -255,6 +253,8 @@ class SpineReader:
             raise ValueError("grader must be given to grade discs, got None")
         import torch
 
+        from siamed.transforms.extract_volume import VIEW_MARGIN_PX
+
         found = self.detect(scan)
         if not found.column.discs:
             raise CaseError(
@@ -263,7 +263,7 @@ class SpineReader:
                 path=scan.source,
                 hint="Give a scan that shows the lumbar discs whole.",
             )
-        discs = cut_discs(found.view, found.column)
+        discs = cut_discs(found.view, found.column, VIEW_MARGIN_PX)
         if not discs.images:
             raise CaseError(
                 "no-discs",
@@ -271,7 +271,8 @@ class SpineReader:
                 path=scan.source,
                 hint=_LOOK_HINT,
             )
-        answers = self.grader(torch.stack([image.as_tensor() for image in discs.images]))
+        volumes = torch.stack([image.as_tensor() for image in discs.images])
+        answers = self.grader(volumes)
         if len(answers) != len(discs.images):
             raise ValueError(
                 f"grader must give one answer a disc: {len(discs.images)} discs, {len(answers)} answers"
@@ -288,21 +289,10 @@ class SpineReader:
         )
         result = replace(result, warnings=result.warnings + _agreement_warning(result.agreement))
         reading = replace(found, result=result, discs=discs)
-        return reading if self.hotspots is None else self._with_hotspots(reading, answers)
-
-    def _with_hotspots(
-        self, reading: SpineReading, answers: Sequence[Mapping[str, Mapping[str, Any]]]
-    ) -> SpineReading:
-        import torch
-
-        from siamed.transforms.extract_volume import VIEW_MARGIN_PX
-
         if self.hotspots is None:
             return reading
-        wide = cut_discs(reading.view, reading.column, VIEW_MARGIN_PX, reading.discs.indices)
-        grades = [{task: int(given["grade"]) for task, given in answer.items()} for answer in answers]
-        volumes = torch.stack([image.as_tensor() for image in wide.images])
-        return replace(reading, hotspots=self.hotspots(volumes, grades), hotspot_discs=wide)
+        given = [{task: int(one["grade"]) for task, one in answer.items()} for answer in answers]
+        return replace(reading, hotspots=self.hotspots(volumes, given))
 
     def _result(
         self,
@@ -358,7 +348,6 @@ def cut_discs(
     view: MetaTensor,
     column: Column,
     margin_px: tuple[int, int] = (0, 0),
-    indices: Sequence[int] | None = None,
 ) -> Volumes:
     """Cut out the column's discs, 9 x 112 x 224, as the grader was trained on them.
 
@@ -368,7 +357,6 @@ def cut_discs(
         view: ``(1, D, H, W)`` in LIP.
         column: the vertebrae and discs found in it.
         margin_px: rows and columns added at each side.
-        indices: which of the discs; None for all.
     """
     from siamed.transforms.extract_disc import ExtractDisc
 
@@ -379,7 +367,7 @@ def cut_discs(
         discs = [column.discs[i] for i in indices]
         return cut.many(view, [(bodies[disc.upper], bodies[disc.lower]) for disc in discs])
 
-    return _cut("ivd", some, range(len(column.discs)) if indices is None else indices)
+    return _cut("ivd", some, range(len(column.discs)))
 
 
 def cut_bodies(view: MetaTensor, column: Column, indices: Sequence[int]) -> Volumes:

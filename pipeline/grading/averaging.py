@@ -14,16 +14,17 @@ cut picture is padded with zeros before each convolution, the dense one sees wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from siamed.networks.vgg_m import MultiTaskVGGM
 from siamed.transforms.rand_volume_view import VolumeView, apply_volume_view
 
-from .grader import DiscGrader
+if TYPE_CHECKING:
+    from .grader import DiscGrader
 
-__all__ = ["dense_probabilities", "paper_views"]
+__all__ = ["dense_field", "dense_probabilities", "paper_views"]
 
 View = tuple[float, float, float, int, bool]
 
@@ -40,6 +41,15 @@ def paper_views(
     """
     shifts = (-shift_px, 0.0, shift_px)
     return [(1.0, y, x, w, r) for w in windows for r in reflected for y in shifts for x in shifts]
+
+
+def dense_field(grader: DiscGrader) -> tuple[int, int]:
+    """Rows and columns that a dense pass sees: the grader's field and a cell of Conv5 around it."""
+    stride = cast(MultiTaskVGGM, grader.network).trunk.stride
+    rows, columns = (
+        round(f + 2 * stride * f / s) for f, s in zip(grader.field_px, grader.input_size, strict=True)
+    )
+    return rows, columns
 
 
 @torch.inference_mode()
@@ -62,13 +72,11 @@ def dense_probabilities(
     Raises:
         ValueError: if the volumes have no such margin, or a window leaves them.
     """
-    network = cast(MultiTaskVGGM, grader.network)
-    stride = network.trunk.stride
-    cell = [stride * f / s for f, s in zip(grader.field_px, grader.input_size, strict=True)]
-    field = [round(f + 2 * c) for f, c in zip(grader.field_px, cell, strict=True)]
+    field = dense_field(grader)
     if any(n < f for n, f in zip(volumes.shape[3:], field, strict=True)):
         raise ValueError(f"volumes must be (N, 1, D, H, W) of {field} pixels, got {tuple(volumes.shape)}")
-    size = [n + 2 * stride for n in grader.input_size]
+    network = cast(MultiTaskVGGM, grader.network)
+    size = [n + 2 * network.trunk.stride for n in grader.input_size]
     orders = reflected if grader.slices > 1 else reflected[:1]
     total, looks = torch.zeros(len(volumes), sum(grader.classes), device=grader.device), 0
     for shift in windows:

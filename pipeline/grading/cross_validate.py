@@ -4,12 +4,12 @@
 
 Each training is a tracked run in its own folder, so the command resumes where it was stopped. Figures are
 those of the last epoch: nothing is chosen on the fold that is scored. A volume is graded as the shipped
-grader does it, without the margin that trainings see; beside it with one look, and with SpineNet's nine in
-plane, one by one and dense, which take the margin. What is written: ``predictions.csv`` (a row a disc,
-task and seed), ``summary.json`` (each fold and seed, each seed over all folds, mean and range over seeds,
-patient bootstrap, and the same over the patients of ``--unseen``, a file of ids that no choice of a
-hyper-parameter has looked at), ``confusion.png``, ``reliability.png``, and ``calibration.json``, which the
-bundle ships: fitted on the predictions of all folds and seeds; its figures are of fits that left a fold out.
+grader does it; beside it with one look at a volume without margin, and with SpineNet's nine shifts, one by
+one and dense. What is written: ``predictions.csv`` (a row a disc, task and seed), ``summary.json`` (each fold
+and seed, each seed over all folds, mean and range over seeds, patient bootstrap, the ways to look, and all of
+it over the patients of ``--unseen``, a file of ids that no choice of a hyper-parameter has looked at),
+``confusion.png``, ``reliability.png``, and ``calibration.json``, which the bundle ships: fitted on the
+predictions of all folds and seeds; its figures are of fits that left a fold out.
 """
 
 from __future__ import annotations
@@ -66,13 +66,14 @@ def train(fold: int, seed: int, crops_file: Path, output_dir: Path, options: Seq
 def looks(grader: DiscGrader, crops: DiscCrops) -> dict[str, list[torch.Tensor]]:
     """Probabilities of crops by several ways to look at a disc; ``shipped`` first."""
     rows, columns = VIEW_MARGIN_PX
-    wide = torch.from_numpy(crops.images[:, None]).float()
-    images = wide[..., rows:-rows, columns:-columns]
+    volumes = torch.from_numpy(crops.images[:, None]).float()
+    nine = grader.with_views(paper_views(windows=(0,), reflected=(False,)))
+    one = grader.with_views([(1.0, 0.0, 0.0)])
     return {
-        "shipped": grader.probabilities(images),
-        "one": grader.with_views([(1.0, 0.0, 0.0)]).probabilities(images),
-        "nine in plane": grader.with_views(paper_views(windows=(0,), reflected=(False,))).probabilities(wide),
-        "nine in plane, dense": dense_probabilities(grader, wide, (0,), (False,)),
+        "shipped": grader.probabilities(volumes),
+        "one": one.probabilities(volumes[..., rows:-rows, columns:-columns]),
+        "nine": nine.probabilities(volumes),
+        "nine, dense": dense_probabilities(grader, volumes, (0,), (False,)),
     }
 
 

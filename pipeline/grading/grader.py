@@ -13,6 +13,7 @@ from torch import nn
 
 from siamed.transforms.rand_volume_view import VolumeView, apply_volume_view
 
+from .averaging import dense_field, dense_probabilities
 from .calibration import GradeCalibration
 from .tasks import TASKS, class_counts
 
@@ -35,6 +36,8 @@ class DiscGrader:
             whether the slices are reflected.
         device: where the network runs.
         calibration: what makes of its probabilities ones that can be trusted; None leaves them as they are.
+        dense: look at volumes that have a margin around the field by one dense pass over SpineNet's nine
+            shifts [D-0068], instead of by the views.
     """
 
     def __init__(
@@ -47,10 +50,11 @@ class DiscGrader:
         views: Sequence[Sequence[float]] = ((1.0, 0.0, 0.0),),
         device: str | torch.device = "cpu",
         calibration: GradeCalibration | None = None,
+        dense: bool = False,
     ) -> None:
         if not views:
             raise ValueError("views must hold at least one look, got none")
-        self.device, self.calibration = torch.device(device), calibration
+        self.device, self.calibration, self.dense = torch.device(device), calibration, bool(dense)
         self.network = network.to(self.device).eval()
         self.tasks, self.classes = tuple(tasks), class_counts(tasks)
         self.slices, self.field_px, self.input_size = int(slices), tuple(field_px), tuple(input_size)
@@ -78,10 +82,11 @@ class DiscGrader:
         """A grader with a network and a bundle's hyper-parameters."""
         names = ("tasks", "slices", "field_px", "input_size", "views")
         own = {name: hparams[name] for name in names}
-        return cls(network, **own, device=device, calibration=calibration)
+        dense = bool(hparams.get("dense", False))  # a run from before it was one of them has none
+        return cls(network, **own, device=device, calibration=calibration, dense=dense)
 
     def with_views(self, views: Sequence[Sequence[float]]) -> DiscGrader:
-        """The same network with other looks at a disc."""
+        """The same network with other looks at a disc, one by one."""
         own = (self.tasks, self.slices, self.field_px, self.input_size)
         return DiscGrader(self.network, *own, views, self.device, self.calibration)
 
@@ -110,10 +115,11 @@ class DiscGrader:
 
     @torch.inference_mode()
     def probabilities(self, volumes: torch.Tensor) -> list[torch.Tensor]:
-        """Probabilities of each task, ``(N, classes)``, averaged over the views, before the calibration.
+        """Probabilities of each task, ``(N, classes)``, averaged over the looks, before the calibration.
 
         Args:
-            volumes: ``(N, 1, D, H, W)`` disc volumes, intensities in [0, 1]; D odd or at least ``slices``.
+            volumes: ``(N, 1, D, H, W)`` disc volumes, intensities in [0, 1]; D odd or at least ``slices``; H
+                and W the field's, or more: a margin around it.
 
         Raises:
             ValueError: if the volumes have another shape.
@@ -124,8 +130,15 @@ class DiscGrader:
             )
         if not len(volumes):
             return [torch.zeros(0, count) for count in self.classes]
-        chunks = [self._average(volumes[start : start + _BATCH]) for start in range(0, len(volumes), _BATCH)]
+        look = self._dense if self.dense and self._has_margin(volumes) else self._average
+        chunks = [look(volumes[start : start + _BATCH]) for start in range(0, len(volumes), _BATCH)]
         return list(torch.cat(chunks).cpu().split(self.classes, dim=1))
+
+    def _has_margin(self, volumes: torch.Tensor) -> bool:
+        return all(n >= f for n, f in zip(volumes.shape[3:], dense_field(self), strict=True))
+
+    def _dense(self, volumes: torch.Tensor) -> torch.Tensor:
+        return torch.cat(dense_probabilities(self, volumes, windows=(0,)), 1)
 
     def _average(self, volumes: torch.Tensor) -> torch.Tensor:
         total = torch.zeros(len(volumes), sum(self.classes), device=self.device)

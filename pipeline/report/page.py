@@ -17,6 +17,7 @@ from siamed.pipeline.report.pictures import (
     hotspot_pictures,
     intensity_window,
     middle_slice,
+    region_of,
     slice_of_disc,
     slice_picture,
     strip,
@@ -115,7 +116,7 @@ def template(name: str) -> Any:
 
 def _cards(reading: SpineReading) -> list[DiscCard]:
     pictures = {
-        index: disc_picture(np.asarray(image.as_tensor()[0], np.float32))
+        index: disc_picture(region_of(np.asarray(image.as_tensor()[0], np.float32)))
         for index, image in zip(reading.discs.indices, reading.discs.images, strict=True)
     }
     hotspots = _hotspots(reading)
@@ -140,9 +141,8 @@ def _hotspots(
     for index, image, maps in zip(
         reading.discs.indices, reading.discs.images, found.smoothed().numpy(), strict=True
     ):
-        volume = np.asarray(image.as_tensor()[0], np.float32)
-        rows, columns = volume.shape[1:]
-        pictures = hotspot_pictures(found.tasks, maps, (rows, columns))
+        volume = region_of(np.asarray(image.as_tensor()[0], np.float32))
+        pictures = hotspot_pictures(found.tasks, region_of(maps))
         slices = tuple((d, slice_of_disc(volume, d)) for d, _ in pictures[0].overlays)
         drawn[index] = (slices, pictures)
     return drawn

@@ -26,6 +26,7 @@ __all__ = [
     "hotspot_pictures",
     "intensity_window",
     "middle_slice",
+    "region_of",
     "slice_of_disc",
     "slice_picture",
     "strip",
@@ -34,6 +35,7 @@ __all__ = [
 MAIN_PIXELS = 640  # longest side of the large picture, in pixels of the data
 STRIP_PIXELS = 256
 STRIP_LENGTH = 6
+_REGION = (112, 224)  # rows, columns of a disc's picture: that of its volume without a margin
 _WINDOW_PERCENT = (0.5, 98.5)  # fluid and fat may turn white: bone and discs are what is looked at
 _SAMPLE_STEP = 3  # percentiles from every third pixel: the same to the eye, nine times as fast
 
@@ -161,34 +163,35 @@ def slice_of_disc(volume: np.ndarray, index: int) -> str:
     return data_uri(_bytes(volume[index], 0.0, 1.0))
 
 
-def hotspot_pictures(
-    tasks: tuple[str, ...], maps: np.ndarray, size: tuple[int, int]
-) -> tuple[HotspotPicture, ...]:
+def region_of(volume: np.ndarray) -> np.ndarray:
+    """The papers' region, 112 x 224, of a disc's volume or map ``(..., H, W)`` with a margin around it."""
+    top, left = ((n - s) // 2 for n, s in zip(volume.shape[-2:], _REGION, strict=True))
+    return volume[..., top : top + _REGION[0], left : left + _REGION[1]]
+
+
+def hotspot_pictures(tasks: tuple[str, ...], maps: np.ndarray) -> tuple[HotspotPicture, ...]:
     """Draw the hotspots of one disc, each task's scaled to its own maximum.
 
     Args:
         tasks: T names.
-        maps: ``(T, D, H, W)``, smoothed.
-        size: (rows, columns) of the disc's picture, in the middle of the maps.
+        maps: ``(T, D, H, W)``, smoothed, on the grid of the disc's picture.
     """
-    top, left = ((n - s) // 2 for n, s in zip(maps.shape[2:], size, strict=True))
-    inside = maps[:, :, top : top + size[0], left : left + size[1]]
     seen = [d for d in range(maps.shape[1]) if maps[:, d].any()]
     pictures = []
-    for task, own in zip(tasks, inside, strict=True):
+    for task, own in zip(tasks, maps, strict=True):
         peak = np.unravel_index(int(own.argmax()), own.shape)
         overlays = tuple((d, heat_uri(_bytes(own[d], 0.0, float(own.max())))) for d in seen)
-        pictures.append(HotspotPicture(task, overlays, _place(int(peak[1]), int(peak[2]), size)))
+        pictures.append(HotspotPicture(task, overlays, _place(int(peak[1]), int(peak[2]))))
     return tuple(pictures)
 
 
-def _place(row: int, column: int, size: tuple[int, int]) -> str:
+def _place(row: int, column: int) -> str:
     """A point of a disc's picture in words; the disc takes half of the picture's width."""
-    third = (column / size[1] - 0.5) * 4 * 3  # -3 at the disc's front, 3 at its back
+    third = (column / _REGION[1] - 0.5) * 4 * 3  # -3 at the disc's front, 3 at its back
     along = ("in front of the disc", "in its front third", "in its middle third", "in its back third")
     where = along[int(np.digitize(third, [-3, -1, 1]))] if third < 3 else "behind the disc"
-    across = row - size[0] / 2
-    height = "at mid-height" if abs(across) <= size[0] / 12 else "above" if across < 0 else "below"
+    across = row - _REGION[0] / 2
+    height = "at mid-height" if abs(across) <= _REGION[0] / 12 else "above" if across < 0 else "below"
     return f"{where}, {height}" if height == "at mid-height" else f"{where}, {height} mid-height"
 
 

@@ -61,7 +61,7 @@ def test_each_disc_gets_its_own_grades(reader: Any, scan_file: Path) -> None:
     assert [disc.grades["pfirrmann"].grade for disc in result.discs] == [2, 3, 4, 5]
     assert [disc.vertebrae for disc in result.discs] == [(0, 1), (1, 2), (2, 3), (3, 4)]
     assert result.discs[3].grades["pfirrmann"].expected == pytest.approx(0.05 * (1 + 2 + 3 + 4) + 0.8 * 5)
-    assert reader.grader.shapes == [(4, 1, 9, 112, 224)]
+    assert reader.grader.shapes == [(4, 1, 9, 160, 320)]
 
 
 def test_discs_reach_the_grader_horizontal_and_centered(spine: Any, reader: Any, scan_file: Path) -> None:
@@ -69,10 +69,10 @@ def test_discs_reach_the_grader_horizontal_and_centered(spine: Any, reader: Any,
     for number, volume in enumerate(reading.discs.images):
         middle = volume.as_tensor()[0, 4].numpy()
         # The reference, the bodies' median of 150, becomes 0.5; the disc keeps its ratio to it.
-        assert middle[56, 112] == pytest.approx(0.5 * (90 - 15 * number) / 150, abs=0.01)
-        assert middle[10, 112] == pytest.approx(0.5, abs=0.01)
-        assert middle[101, 112] == pytest.approx(0.5, abs=0.01)
-        center = np.asarray(volume.affine) @ [4, 55.5, 111.5, 1]
+        assert middle[80, 160] == pytest.approx(0.5 * (90 - 15 * number) / 150, abs=0.01)
+        assert middle[34, 160] == pytest.approx(0.5, abs=0.01)
+        assert middle[125, 160] == pytest.approx(0.5, abs=0.01)
+        center = np.asarray(volume.affine) @ [4, 79.5, 159.5, 1]
         np.testing.assert_allclose(center[:3], reading.result.discs[number].center_mm, atol=0.02)
 
 

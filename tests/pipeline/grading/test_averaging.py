@@ -96,5 +96,5 @@ def test_one_slice_has_no_reflection() -> None:
 
 
 def test_a_volume_without_margin_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"of \[144, 256\] pixels, got \(1, 1, 5, 112, 224\)"):
+    with pytest.raises(ValueError, match=r"of \(144, 256\) pixels, got \(1, 1, 5, 112, 224\)"):
         dense_probabilities(vgg(), torch.zeros(1, 1, 5, 112, 224))

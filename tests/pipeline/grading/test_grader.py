@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from siamed.networks.vgg_m import MultiTaskVGGM
 from siamed.pipeline.grading import DiscGrader
+from siamed.pipeline.grading.averaging import dense_probabilities
 from siamed.pipeline.grading.calibration import GradeCalibration
 from siamed.pipeline.grading.grader import grade_of
 
@@ -110,3 +112,18 @@ def test_a_calibration_softens_probabilities_and_names_the_likely_grades() -> No
         assert "likely" not in before["pfirrmann"]
     assert [answer["pfirrmann"]["likely"] for answer in soft] == [[2, 3, 4], [3, 4]]
     assert grader(calibration=calibration).with_views([(0.9, 0, 0)]).calibration is calibration
+
+
+def test_a_margin_is_looked_at_by_a_dense_pass_where_the_grader_is_told_so() -> None:
+    torch.manual_seed(0)
+    network = MultiTaskVGGM([5, 2], 1, (56, 112), 0.1, 8, 0.0, batch_norm=True, conv2_stride=1)
+    plain, dense = (DiscGrader(network, TASKS, 1, (112, 224), (56, 112), dense=d) for d in (False, True))
+    wide = torch.rand(3, 1, 1, 160, 320)
+    narrow = wide[..., 24:-24, 48:-48]
+    for one, other in zip(plain.probabilities(narrow), dense.probabilities(narrow), strict=True):
+        assert torch.equal(one, other)  # there is nothing to shift into
+    expected = dense_probabilities(plain, wide, (0,))
+    for one, other in zip(dense.probabilities(wide), expected, strict=True):
+        assert torch.equal(one, other)
+    assert not torch.allclose(plain.probabilities(wide)[0], expected[0])
+    assert not dense.with_views([(1.0, 0, 0)]).dense

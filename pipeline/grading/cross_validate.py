@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from siamed.pipeline.bundles import bundle_path, run_network
+from siamed.pipeline.bundles import bundle_hparams, bundle_path, run_network
 from siamed.pipeline.datasets.splits import fold_parts, read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
@@ -203,13 +203,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options += ["--tracking_uri", f"sqlite:///{chosen.out.resolve() / 'mlruns.db'}"]
     split, crops = bundle_path(BUNDLE) / "configs" / "folds.json", DiscCrops.load(chosen.crops_file)
     unseen = set(read_json(chosen.unseen) or ()) if chosen.unseen else set()
+    # How a disc is looked at is no part of a training.
+    shipped = {name: bundle_hparams(BUNDLE)[name] for name in ("views", "dense")}
     rows: list[dict[str, Any]] = []
     others: dict[str, list[dict[str, Any]]] = {}
     for seed in chosen.seeds:
         for fold in range(len(read_folds(split))):
             run = train(fold, seed, chosen.crops_file, chosen.out / f"seed_{seed}_fold_{fold}", options)
             held_out = crops.of(fold_parts(split, fold, "validation"), chosen.sequences)
-            grader = DiscGrader.from_hparams(*run_network(run))
+            network, hparams = run_network(run)
+            grader = DiscGrader.from_hparams(network, {**hparams, **shipped})
             for name, shares in looks(grader, held_out).items():
                 scored = score(grader, held_out, shares, fold, seed)
                 if name == "shipped":

@@ -86,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("grade_end_to_end.json"))
     parser.add_argument("--command", choices=["grade", "detect"], default="grade")
+    parser.add_argument("--hotspots", type=int, default=0, help="views of evidence hotspots")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -100,7 +101,8 @@ def main() -> None:
             out = str(Path(temporary) / f"report{number}")
             run = "from siamed.pipeline.cli import main; main()"
             python = [sys.executable, *options, "-c", run]
-            return [*python, args.command, str(study), "--out", out, "--device", "cpu", "--quiet"]
+            asked = ["--hotspots", str(args.hotspots)] if args.hotspots else []
+            return [*python, args.command, str(study), "--out", out, "--device", "cpu", "--quiet", *asked]
 
         seconds = [round(child(command(k))[0], 2) for k in range(args.repeats)]
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -111,6 +113,7 @@ def main() -> None:
 
     result = {
         "command": args.command,
+        "hotspots": args.hotspots,
         "wall_seconds": seconds,
         "peak_mb": round(peak / 1024, 1),
         "peak_mb_is_the_writer's": peak == peak_writing,

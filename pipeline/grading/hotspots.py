@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional
+from scipy import ndimage
 
 from siamed.transforms.rand_volume_view import RandVolumeViewd, apply_volume_views, invert_volume_view
 
@@ -43,14 +43,12 @@ class Hotspots:
 
     def smoothed(self, sigma_px: float = 2.0) -> torch.Tensor:
         """The maps blurred in plane, for pictures and for the place of a maximum: pixels alone are noisy."""
-        radius = max(1, round(3 * sigma_px))
-        steps = torch.arange(-radius, radius + 1, dtype=self.maps.dtype)
-        kernel = torch.exp(-0.5 * (steps / sigma_px) ** 2)
-        kernel = kernel / kernel.sum()
-        flat = self.maps.reshape(-1, 1, *self.maps.shape[-2:])
-        flat = functional.conv2d(flat, kernel.view(1, 1, -1, 1), padding=(radius, 0))
-        flat = functional.conv2d(flat, kernel.view(1, 1, 1, -1), padding=(0, radius))
-        return flat.view(self.maps.shape)
+        result = self.maps.clone()
+        flat = result.view(-1, *result.shape[-2:])
+        for index in flat.flatten(1).any(1).nonzero()[:, 0].tolist():  # most slices are not seen at all
+            own = flat[index].numpy()
+            ndimage.gaussian_filter(own, sigma_px, output=own, mode="constant", truncate=3.0)
+        return result
 
 
 class EvidenceHotspots:

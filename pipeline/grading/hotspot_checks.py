@@ -306,13 +306,13 @@ def _draw_planted(discs: LesionDiscs, maps: torch.Tensor, count: int = 6) -> Any
     figure = Figure(figsize=(10, 2.2 * len(chosen)), layout="constrained")
     for row, n in enumerate(chosen):
         place, y, x = discs.center[n]
-        heat = maps[n] / maps[n].max()
+        heat = (maps[n] / maps[n].max().clamp(min=1e-9)).numpy()
         for column in range(2):
             axes = figure.add_subplot(len(chosen), 2, 2 * row + column + 1)
             axes.imshow(discs.volumes[n, int(place)], cmap="gray", vmin=0, vmax=1)
             axes.set_axis_off()
             if column:
-                axes.imshow(heat[int(place)], cmap="hot", alpha=0.8 * heat[int(place)].numpy())
+                axes.imshow(heat[int(place)], cmap="hot", alpha=0.8 * heat[int(place)])
                 axes.plot(x, y, "c+")
     return figure
 

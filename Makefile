@@ -41,7 +41,7 @@ demo: $(STAMP)  ## a phantom study as DICOM, graded with the shipped bundles, an
 	@echo "Making a phantom lumbar study in demo/study"
 	@$(BIN)/siamed phantom --out demo/study
 	@echo "Grading it into demo/report"
-	@$(BIN)/siamed grade demo/study --out demo/report
+	@$(BIN)/siamed grade demo/study --out demo/report --hotspots 10
 	@report=$$(find demo/report -name report.html | sort | head -n 1); \
 	[ -n "$$report" ] || { echo "No report was written" >&2; exit 1; }; \
 	echo "The report: $$report (open it in a browser)"

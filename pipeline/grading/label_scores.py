@@ -45,10 +45,7 @@ class DiscScorer:
         network, hparams = run_network(run)
         grader = DiscGrader.from_hparams(network, hparams)
         crops = DiscCrops.load(self.crops_file).of(subjects, self.sequences)
-        # Without the margin that trainings see, as the shipped grader gets its volumes.
-        rows, columns = ((n - f) // 2 for n, f in zip(crops.images.shape[2:], grader.field_px, strict=True))
-        height, width = grader.field_px
-        images = torch.from_numpy(crops.images[:, None, :, rows : rows + height, columns : columns + width])
+        images = torch.from_numpy(crops.images[:, None])  # with the margin, as `siamed grade` cuts its discs
         truths = crops.grades[:, crops.tasks.index(self.task)]
         likeliest = grader.probabilities(images)[grader.tasks.index(self.task)].argmax(1).numpy()
         grades = np.array(TASKS[self.task])[likeliest]

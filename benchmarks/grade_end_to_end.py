@@ -37,7 +37,8 @@ from siamed.pipeline.cases import Outcome, Output
 from siamed.pipeline.detection import VertebraDetector
 from siamed.pipeline.grading import DiscGrader
 from siamed.pipeline.scans import find_cases, read_scan, sagittal_view
-from siamed.pipeline.spine import SpineReader, cut_discs
+from siamed.pipeline.cuts import cut_discs
+from siamed.pipeline.spine import SpineReader
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 import torch
 done("import")

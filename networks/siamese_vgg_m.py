@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .vgg_m import VGGMTrunk, trunk_features
+from .vgg_m import VGGMTrunk, trunk_cells, trunk_features
 
 __all__ = ["SiameseVGGM"]
 
@@ -62,7 +62,7 @@ class SiameseVGGM(nn.Module):
         self.embedding, self.levels = int(embedding), int(levels)
         self.trunk = VGGMTrunk(slices, width, batch_norm, conv2_stride, volumetric)
         self.pool5 = nn.MaxPool2d(2) if pool5 else nn.Identity()
-        features = trunk_features(self.trunk, self.pool5, spatial_size)
+        features = trunk_features(self.trunk, self.pool5, trunk_cells(self.trunk, spatial_size))
         self.fc7 = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),

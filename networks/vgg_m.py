@@ -136,9 +136,9 @@ def trunk_cells(trunk: VGGMTrunk, spatial_size: Sequence[int]) -> tuple[int, int
     return int(empty.shape[2]), int(empty.shape[3])
 
 
-def trunk_features(trunk: VGGMTrunk, pool5: nn.Module, spatial_size: Sequence[int]) -> int:
-    """Values a volume of this size has after trunk and pooling."""
-    return int(pool5(torch.zeros(1, trunk.channels, *trunk_cells(trunk, spatial_size))).numel())
+def trunk_features(trunk: VGGMTrunk, pool5: nn.Module, cells: tuple[int, int]) -> int:
+    """Values a volume has after trunk and pooling, where Conv5 has so many rows and columns."""
+    return int(pool5(torch.zeros(1, trunk.channels, *cells)).numel())
 
 
 class MultiTaskVGGM(nn.Module):
@@ -185,7 +185,7 @@ class MultiTaskVGGM(nn.Module):
         self.trunk = VGGMTrunk(slices, width, batch_norm, conv2_stride, volumetric)
         self.pool5 = nn.MaxPool2d(2) if pool5 else nn.Identity()
         self.cells = trunk_cells(self.trunk, spatial_size)
-        features = trunk_features(self.trunk, self.pool5, spatial_size)
+        features = trunk_features(self.trunk, self.pool5, self.cells)
         self.branches = nn.ModuleList(
             nn.Sequential(
                 nn.Flatten(),

@@ -27,8 +27,9 @@ from siamed.pipeline.report.page import render_report, unsure_tasks
 from siamed.pipeline.results import SpineResult
 
 if TYPE_CHECKING:
+    from siamed.pipeline.cuts import Volumes
     from siamed.pipeline.scans import Case
-    from siamed.pipeline.spine import SpineReading, Volumes
+    from siamed.pipeline.spine import SpineReading
 
 __all__ = ["CaseFailure", "Outcome", "Output", "gather_cases", "grades_table", "name_volumes", "run_case"]
 

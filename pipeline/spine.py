@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamed import __version__
+from siamed.pipeline.cuts import Volumes, cut_bodies, cut_discs
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.results import (
     BundleFacts,
@@ -49,7 +50,6 @@ __all__ = [
     "GRADING_BUNDLE",
     "SpineReader",
     "SpineReading",
-    "Volumes",
     "pick_device",
 ]
 
@@ -61,21 +61,6 @@ ENCODING_BUNDLE = "spine_mr_siamese_pretraining"
 _POOR_KAPPA = 0.2  # up to here agreement is "slight" or none [landis1977agreement]
 _LOOK_HINT = "Look at what `siamed detect` finds; the scan may not be one the detector was made for."
 _MM_DECIMALS, _VOXEL_DECIMALS, _PROBABILITY_DECIMALS = 3, 3, 6
-
-
-@dataclass(frozen=True)
-class Volumes:
-    """Extracted volumes with what they show.
-
-    Args:
-        kind: "vb" for vertebral bodies, "ivd" for discs.
-        indices: for each volume, which of the column's vertebrae or discs it shows.
-        images: for each volume a MetaTensor ``(1, 9, H, W)`` whose affine maps it to the patient.
-    """
-
-    kind: str
-    indices: tuple[int, ...] = ()
-    images: tuple[MetaTensor, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -342,68 +327,6 @@ def _no_volumes(scan: Scan, found: SpineReading) -> CaseError:
         path=scan.source,
         hint=_LOOK_HINT,
     )
-
-
-def cut_discs(
-    view: MetaTensor,
-    column: Column,
-    margin_px: tuple[int, int] = (0, 0),
-) -> Volumes:
-    """Cut out the column's discs, 9 x 112 x 224, as the grader was trained on them.
-
-    A disc whose outline is not one (a detection gone wrong) is left out and logged; the others are cut.
-
-    Args:
-        view: ``(1, D, H, W)`` in LIP.
-        column: the vertebrae and discs found in it.
-        margin_px: rows and columns added at each side.
-    """
-    from siamed.transforms.extract_disc import ExtractDisc
-
-    bodies = [v.slice_corners_mm for v in column.vertebrae]
-    cut = ExtractDisc.with_margin(margin_px)
-
-    def some(indices: Sequence[int]) -> list[MetaTensor]:
-        discs = [column.discs[i] for i in indices]
-        return cut.many(view, [(bodies[disc.upper], bodies[disc.lower]) for disc in discs])
-
-    return _cut("ivd", some, range(len(column.discs)))
-
-
-def cut_bodies(view: MetaTensor, column: Column, indices: Sequence[int]) -> Volumes:
-    """Cut out vertebral bodies, 9 x 224 x 224, normalized by their neighbors in the column.
-
-    A body whose outline is not one is left out and logged; the others are cut.
-
-    Args:
-        view: ``(1, D, H, W)`` in LIP.
-        column: the vertebrae found in it.
-        indices: which of them.
-    """
-    from siamed.transforms.extract_vertebral_body import ExtractVertebralBody
-
-    bodies = [v.slice_corners_mm for v in column.vertebrae]
-    cut = ExtractVertebralBody()
-
-    def some(indices: Sequence[int]) -> list[MetaTensor]:
-        around = [bodies[max(i - 1, 0) : i] + bodies[i + 1 : i + 2] for i in indices]
-        return cut.many(view, [bodies[i] for i in indices], around)
-
-    return _cut("vb", some, indices)
-
-
-def _cut(kind: str, some: Callable[[Sequence[int]], list[MetaTensor]], indices: Sequence[int]) -> Volumes:
-    """Cut all at once, which is faster, or one by one where one of them cannot be cut."""
-    try:
-        return Volumes(kind, tuple(indices), tuple(some(indices)) if indices else ())
-    except ValueError:
-        found = {}
-        for i in indices:
-            try:
-                (found[i],) = some([i])
-            except ValueError as error:
-                logger.warning("%s %d cannot be cut: %s", kind, i, error)
-        return Volumes(kind, tuple(found), tuple(found.values()))
 
 
 def pick_device(name: str = "auto") -> str:

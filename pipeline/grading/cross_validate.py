@@ -5,7 +5,7 @@
 Each training is a tracked run in its own folder, so the command resumes where it was stopped. Figures are
 those of the last epoch: nothing is chosen on the fold that is scored. A volume is graded as the shipped
 grader does it; beside it with one look at a volume without margin, and with SpineNet's nine shifts, one by
-one and dense. What is written: ``predictions.csv`` (a row a disc, task and seed), ``summary.json`` (each fold
+one. What is written: ``predictions.csv`` (a row a disc, task and seed), ``summary.json`` (each fold
 and seed, each seed over all folds, mean and range over seeds, patient bootstrap, the ways to look, and all of
 it over the patients of ``--unseen``, a file of ids that no choice of a hyper-parameter has looked at),
 ``confusion.png``, ``reliability.png``, and ``calibration.json``, which the bundle ships: fitted on the
@@ -33,7 +33,7 @@ from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
-from .averaging import dense_probabilities, paper_views
+from .averaging import paper_views
 from .calibration import fit_grade_calibration
 from .crops import DiscCrops
 from .figures import draw_reliability
@@ -73,7 +73,6 @@ def looks(grader: DiscGrader, crops: DiscCrops) -> dict[str, list[torch.Tensor]]
         "shipped": grader.probabilities(volumes),
         "one": one.probabilities(volumes[..., rows:-rows, columns:-columns]),
         "nine": nine.probabilities(volumes),
-        "nine, dense": dense_probabilities(grader, volumes, (0,), (False,)),
     }
 
 

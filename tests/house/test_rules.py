@@ -244,11 +244,10 @@ def test_a_breach_names_the_file_and_the_line(tree: Path) -> None:
 
 
 def test_addresses_and_placeholders_are_no_machine_paths(tree: Path) -> None:
-    under_home = "$HOME/" + "tmp/b"  # in pieces, for those who search these files for such paths
-    plant(
-        tree,
-        {"docs/data.md": f"+https://example.org/work/a ../shared/data {under_home} path/to/work/c\n"},
-    )
+    # In pieces, for those who search these files for such paths.
+    work, tmp = ("/" + name for name in ("work", "tmp"))
+    words = [f"https://example.org{work}/a", "../" + "shared/data", f"$HOME{tmp}/b", f"path/to{work}/c"]
+    plant(tree, {"docs/data.md": "+" + " ".join(words) + "\n"})
     assert rules.machine_paths(tree) == []
 
 

@@ -1,9 +1,10 @@
 """VGG-M for spine volumes: a shared trunk and one branch a task.
 
 The network of SpineNet [jamaludin2016spinenet, Sec. 4]: VGG-M [chatfield2014vggm] without local response
-normalization, Conv1 over all slices at once (slices are channels), 2 x 2 max pooling, branches after Conv5
-of FC6, FC7 and FC8. The trunk of the later paper has 3-D kernels from Conv1 to Conv4 and is the same where a
-volume has one slice [jamaludin2017ssl, Sec. 2.4], [D-0061]. Width, slices and input size are arguments; batch
+normalization, Conv1 over all slices at once (slices are channels), 2 x 2 max pooling, FC6, FC7 and FC8. What
+comes after the branch point, Conv5 by default, each task has for itself [jamaludin2016spinenet, Sec. 5]. The
+trunk of the later paper has 3-D kernels from Conv1 to Conv4 and is the same where a volume has one slice
+[jamaludin2017ssl, Sec. 2.4], [D-0061]. Width, slices and input size are arguments; batch
 normalization, which the papers do not have, can be left out [D-0035].
 """
 
@@ -14,9 +15,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["MultiTaskVGGM", "VGGMTrunk", "trunk_cells", "trunk_features"]
+__all__ = ["BRANCH_POINTS", "MultiTaskVGGM", "VGGMTrunk", "trunk_cells", "trunk_features"]
 
 _WIDTHS = (96, 256, 512, 512, 512)
+BRANCH_POINTS = {"none": 0, "conv3": 3, "conv4": 4, "conv5": 5, "fc6": 6, "fc7": 7}
+"""Branch point -> how many of Conv1 to Conv5, FC6 and FC7 the tasks share."""
 
 
 def _block(
@@ -49,7 +52,7 @@ class _MiddleSlice(nn.Module):
 
 
 class VGGMTrunk(nn.Module):
-    """Conv1 to Conv5 of VGG-M.
+    """Conv1 to Conv5 of VGG-M, or some of them.
 
     Args:
         slices: sagittal slices of a volume.
@@ -59,14 +62,24 @@ class VGGMTrunk(nn.Module):
         volumetric: False lets Conv1 see all slices as channels [jamaludin2016spinenet]; True gives Conv1 to
             Conv3 kernels of 3 slices, padded, and Conv4 one of all slices, unpadded, so that Conv5 is 2-D
             [jamaludin2017ssl, Sec. 2.4]. One slice leaves nothing to choose: both are the same network.
+        first: convolution that it begins with; after another than Conv1 the input is what a trunk that ends
+            before it gives.
+        last: convolution that it ends with.
 
     Shape:
         - input ``(B, 1, D, H, W)`` with D = slices;
-        - output ``(B, 512 * width, H', W')``.
+        - output ``(B, 512 * width, H', W')`` after Conv5.
     """
 
     def __init__(
-        self, slices: int, width: float, batch_norm: bool, conv2_stride: int = 2, volumetric: bool = False
+        self,
+        slices: int,
+        width: float,
+        batch_norm: bool,
+        conv2_stride: int = 2,
+        volumetric: bool = False,
+        first: int = 1,
+        last: int = 5,
     ) -> None:
         super().__init__()
         if slices < 1:
@@ -79,7 +92,9 @@ class VGGMTrunk(nn.Module):
         self.volumetric = volumetric and slices > 1
         self.frozen = False
         make = _volume_layers if self.volumetric else _plane_layers
-        self.layers = nn.Sequential(*make(slices, widths, conv2_stride, batch_norm))
+        blocks = make(slices, widths, conv2_stride, batch_norm)
+        self.from_volume, self.is_whole = first == 1, (first, last) == (1, 5)
+        self.layers = nn.Sequential(*(layer for block in blocks[first - 1 : last] for layer in block))
         if not self.volumetric:  # the layout that 2-D convolutions run fastest in, on CPU and GPU
             self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -93,37 +108,37 @@ class VGGMTrunk(nn.Module):
         return super().train(mode and not self.frozen)
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        if volume.ndim != 5 or volume.shape[1] != 1 or volume.shape[2] != self.slices:
-            raise ValueError(f"volume must be (B, 1, {self.slices}, H, W), got {list(volume.shape)}")
-        return self.layers(volume if self.volumetric else volume[:, 0])
+        if self.from_volume:
+            if volume.ndim != 5 or volume.shape[1] != 1 or volume.shape[2] != self.slices:
+                raise ValueError(f"volume must be (B, 1, {self.slices}, H, W), got {list(volume.shape)}")
+            return self.layers(volume if self.volumetric else volume[:, 0])
+        return self.layers(volume)
 
 
-def _plane_layers(slices: int, widths: Sequence[int], conv2_stride: int, batch_norm: bool) -> list[nn.Module]:
+def _plane_layers(
+    slices: int, widths: Sequence[int], conv2_stride: int, batch_norm: bool
+) -> list[list[nn.Module]]:
+    """Conv1 to Conv5, each with what follows it."""
     c1, c2, c3, c4, c5 = widths
     return [
-        *_block(slices, c1, 7, 2, 3, batch_norm),
-        nn.MaxPool2d(2),
-        *_block(c1, c2, 5, conv2_stride, 2, batch_norm),
-        nn.MaxPool2d(2),
-        *_block(c2, c3, 3, 1, 1, batch_norm),
-        *_block(c3, c4, 3, 1, 1, batch_norm),
-        *_block(c4, c5, 3, 1, 1, batch_norm),
+        [*_block(slices, c1, 7, 2, 3, batch_norm), nn.MaxPool2d(2)],
+        [*_block(c1, c2, 5, conv2_stride, 2, batch_norm), nn.MaxPool2d(2)],
+        _block(c2, c3, 3, 1, 1, batch_norm),
+        _block(c3, c4, 3, 1, 1, batch_norm),
+        _block(c4, c5, 3, 1, 1, batch_norm),
     ]
 
 
 def _volume_layers(
     slices: int, widths: Sequence[int], conv2_stride: int, batch_norm: bool
-) -> list[nn.Module]:
+) -> list[list[nn.Module]]:
     c1, c2, c3, c4, c5 = widths
     return [
-        *_volume_block(1, c1, (3, 7, 7), 2, (1, 3, 3), batch_norm),
-        nn.MaxPool3d((1, 2, 2)),
-        *_volume_block(c1, c2, (3, 5, 5), conv2_stride, (1, 2, 2), batch_norm),
-        nn.MaxPool3d((1, 2, 2)),
-        *_volume_block(c2, c3, (3, 3, 3), 1, (1, 1, 1), batch_norm),
-        *_volume_block(c3, c4, (slices, 3, 3), 1, (0, 1, 1), batch_norm),
-        _MiddleSlice(),
-        *_block(c4, c5, 3, 1, 1, batch_norm),
+        [*_volume_block(1, c1, (3, 7, 7), 2, (1, 3, 3), batch_norm), nn.MaxPool3d((1, 2, 2))],
+        [*_volume_block(c1, c2, (3, 5, 5), conv2_stride, (1, 2, 2), batch_norm), nn.MaxPool3d((1, 2, 2))],
+        _volume_block(c2, c3, (3, 3, 3), 1, (1, 1, 1), batch_norm),
+        [*_volume_block(c3, c4, (slices, 3, 3), 1, (0, 1, 1), batch_norm), _MiddleSlice()],
+        _block(c4, c5, 3, 1, 1, batch_norm),
     ]
 
 
@@ -141,8 +156,16 @@ def trunk_features(trunk: VGGMTrunk, pool5: nn.Module, cells: tuple[int, int]) -
     return int(pool5(torch.zeros(1, trunk.channels, *cells)).numel())
 
 
+def _connected(sizes: Sequence[int], dropout: float, first: int, stop: int) -> list[nn.Module]:
+    """FC6 and FC7, those from ``first`` up to ``stop``; sizes are of Conv5's features and of a layer."""
+    features, hidden = sizes
+    fc6 = [nn.Flatten(), nn.Dropout(dropout), nn.Linear(features, hidden), nn.ReLU(inplace=True)]
+    fc7 = [nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(inplace=True)]
+    return [layer for block in [fc6, fc7][first:stop] for layer in block]
+
+
 class MultiTaskVGGM(nn.Module):
-    """Trunk and, after Conv5, FC6, FC7 and FC8 for each task; scores lie side by side in one tensor.
+    """VGG-M that grades several tasks; their scores lie side by side in one tensor.
 
     Args:
         classes: classes of each task, in order.
@@ -157,6 +180,8 @@ class MultiTaskVGGM(nn.Module):
         bfloat16: train in bfloat16 where the machine has it; inference runs in the weights' own
             precision.
         volumetric: see :class:`VGGMTrunk`.
+        branch_point: last layer that the tasks share, one of :data:`BRANCH_POINTS`; "none" gives each task a
+            network of its own.
 
     Shape:
         - input ``(B, 1, D, H, W)``, intensities in [0, 1];
@@ -176,27 +201,31 @@ class MultiTaskVGGM(nn.Module):
         pool5: bool = True,
         bfloat16: bool = False,
         volumetric: bool = False,
+        branch_point: str = "conv5",
     ) -> None:
         super().__init__()
         self.in_bfloat16 = bfloat16  # nn.Module has a method of the argument's name
         if not classes or min(classes) < 2:
             raise ValueError(f"classes must hold 2 or more for each task, got {list(classes)}")
+        if branch_point not in BRANCH_POINTS:
+            raise ValueError(f"branch_point must be one of {list(BRANCH_POINTS)}, got {branch_point!r}")
         self.classes = [int(c) for c in classes]
-        self.trunk = VGGMTrunk(slices, width, batch_norm, conv2_stride, volumetric)
+        shared = BRANCH_POINTS[branch_point]
+        arguments = (slices, width, batch_norm, conv2_stride, volumetric)
+        whole = VGGMTrunk(*arguments)
+        self.stride = whole.stride
         self.pool5 = nn.MaxPool2d(2) if pool5 else nn.Identity()
-        self.cells = trunk_cells(self.trunk, spatial_size)
-        features = trunk_features(self.trunk, self.pool5, self.cells)
+        self.cells = trunk_cells(whole, spatial_size)
+        sizes = (trunk_features(whole, self.pool5, self.cells), hidden)
+        self.trunk: nn.Module = whole
+        if shared < 5:
+            self.trunk = VGGMTrunk(*arguments, last=shared) if shared else nn.Identity()
+        # Convolutions past the branch point, a copy a task; none where all are shared.
+        copies = len(self.classes) if shared < 5 else 0
+        self.tails = nn.ModuleList(VGGMTrunk(*arguments, first=shared + 1) for _ in range(copies))
+        self.neck = nn.Sequential(*_connected(sizes, dropout, 0, max(0, shared - 5)))
         self.branches = nn.ModuleList(
-            nn.Sequential(
-                nn.Flatten(),
-                nn.Dropout(dropout),
-                nn.Linear(features, hidden),
-                nn.ReLU(inplace=True),
-                nn.Dropout(dropout),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(inplace=True),
-                nn.Linear(hidden, count),
-            )
+            nn.Sequential(*_connected(sizes, dropout, max(0, shared - 5), 2), nn.Linear(hidden, count))
             for count in self.classes
         )
 
@@ -208,8 +237,18 @@ class MultiTaskVGGM(nn.Module):
         return self._scores(volume)
 
     def _scores(self, volume: torch.Tensor) -> torch.Tensor:
-        features = self.pool5(self.trunk(volume))
-        return torch.cat([branch(features) for branch in self.branches], dim=1)
+        return self._heads([self.pool5(cells) for cells in self._cells_of(volume)])
+
+    def _cells_of(self, volume: torch.Tensor) -> list[torch.Tensor]:
+        """What Conv5 gives: one tensor, or one a task where it comes after the branch point."""
+        shared = self.trunk(volume)
+        cells = [tail(shared) for tail in self.tails]
+        return cells if len(cells) > 0 else [shared]
+
+    def _heads(self, pooled: list[torch.Tensor]) -> torch.Tensor:
+        necks = [self.neck(features) for features in pooled]
+        # Where the tasks share Conv5, there is one for all of them.
+        return torch.cat([branch(necks[t % len(necks)]) for t, branch in enumerate(self.branches)], dim=1)
 
     def shifted_scores(self, volume: torch.Tensor) -> torch.Tensor:
         """Scores of every part of a larger field, shifted by one cell of Conv5 each, from one pass.
@@ -222,12 +261,12 @@ class MultiTaskVGGM(nn.Module):
         Returns:
             ``(B, (p + 1) * (q + 1), sum(classes))``, parts row by row.
         """
-        features = self.trunk(volume)
         height, width = self.cells
-        parts = features.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, p + 1, q + 1, h, w)
-        flat = parts.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-        pooled = self.pool5(flat)
-        scores = torch.cat([branch(pooled) for branch in self.branches], dim=1)
+        pooled = []
+        for cells in self._cells_of(volume):
+            parts = cells.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, p + 1, q + 1, h, w)
+            pooled.append(self.pool5(parts.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)))
+        scores = self._heads(pooled)
         return scores.view(len(volume), -1, scores.shape[1])
 
     def split(self, scores: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from siamed.networks.vgg_m import VGGMTrunk
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_weights
 from siamed.pipeline.experiments.files import read_json
 
@@ -88,9 +89,7 @@ def load_trunk(network: nn.Module, hparams: Mapping[str, Any], source: str | Pat
     trunk = {key: value for key, value in weights.items() if key.startswith(_PREFIX)}
     if not trunk:
         raise ValueError(f"pretrained must hold a trunk, {name} has no weights named {_PREFIX}*")
-    network.get_submodule("trunk").load_state_dict(
-        {key.removeprefix(_PREFIX): value for key, value in trunk.items()}
-    )
+    _whole_trunk(network).load_state_dict({key.removeprefix(_PREFIX): value for key, value in trunk.items()})
     own = tuple(key for key in network.state_dict() if not key.startswith(_PREFIX))
     report = TransferReport(name, tuple(trunk), own, tuple(key for key in weights if key not in trunk))
     log.info("%s: %d tensors of the trunk loaded, %d others left", name, len(report.loaded), len(report.left))
@@ -111,8 +110,17 @@ def with_pretrained_trunk(
     if pretrained is not None:
         load_trunk(network, hparams, pretrained)
     if freeze:
-        network.get_submodule("trunk").freeze()  # type: ignore[operator]
+        _whole_trunk(network).freeze()
     return network
+
+
+def _whole_trunk(network: nn.Module) -> VGGMTrunk:
+    trunk = network.get_submodule("trunk")
+    if not isinstance(trunk, VGGMTrunk) or not trunk.is_whole:
+        raise ValueError(
+            "branch_point must be conv5, fc6 or fc7 for a pretrained or frozen trunk: it is Conv1 to Conv5"
+        )
+    return trunk
 
 
 def _source(source: str | Path) -> tuple[str, dict[str, Any], Path]:

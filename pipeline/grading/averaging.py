@@ -45,7 +45,7 @@ def paper_views(
 
 def dense_field(grader: DiscGrader) -> tuple[int, int]:
     """Rows and columns that a dense pass sees: the grader's field and a cell of Conv5 around it."""
-    stride = cast(MultiTaskVGGM, grader.network).trunk.stride
+    stride = cast(MultiTaskVGGM, grader.network).stride
     rows, columns = (
         round(f + 2 * stride * f / s) for f, s in zip(grader.field_px, grader.input_size, strict=True)
     )
@@ -76,7 +76,7 @@ def dense_probabilities(
     if any(n < f for n, f in zip(volumes.shape[3:], field, strict=True)):
         raise ValueError(f"volumes must be (N, 1, D, H, W) of {field} pixels, got {tuple(volumes.shape)}")
     network = cast(MultiTaskVGGM, grader.network)
-    size = [n + 2 * network.trunk.stride for n in grader.input_size]
+    size = [n + 2 * network.stride for n in grader.input_size]
     orders = reflected if grader.slices > 1 else reflected[:1]
     total, looks = torch.zeros(len(volumes), sum(grader.classes), device=grader.device), 0
     for shift in windows:

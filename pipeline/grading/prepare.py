@@ -2,9 +2,9 @@
 
     python -m siamed.pipeline.grading.prepare --dataset_dir FOLDER --out crops.npz
 
-Every T2 and T2 SPACE scan goes through the detector; its discs are counted from the lowest up and matched
-to the gradings by that number. Which graded discs were not found is counted in the file and logged: they
-are in no figure.
+Every scan of the sequences asked for, T2 and T2 SPACE by default, goes through the detector; its discs are
+counted from the lowest up and matched to the gradings by that number. Which graded discs were not found is
+counted in the file and logged: they are in no figure.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def prepare_crops(
     slices: int = 1,
     device: str = "cpu",
     detector: Callable[[MetaTensor], Column] | None = None,
+    sequences: Sequence[str] = SEQUENCES,
 ) -> DiscCrops:
     """Detect, count and cut.
 
@@ -76,6 +77,7 @@ def prepare_crops(
         slices: slices of a crop, odd.
         device: where the detector runs.
         detector: takes the bundle's place.
+        sequences: whose scans are cut.
 
     Raises:
         ValueError: if not a single graded disc was found.
@@ -88,7 +90,7 @@ def prepare_crops(
         detector = VertebraDetector.from_bundle(detection_bundle, device)
         info["detector"] = bundle_info(detection_bundle)
     cut = ExtractDisc.with_margin(VIEW_MARGIN_PX, slices)
-    scans = [scan for scan in middle_slice_copies(manifest) if scan.sequence in SEQUENCES]
+    scans = [scan for scan in middle_slice_copies(manifest) if scan.sequence in sequences]
     found: list[tuple[ScanRow, int, np.ndarray]] = []
     for scan in tqdm(scans, desc="disc crops", mininterval=5.0, disable=not sys.stderr.isatty()):
         found += [(scan, number, image) for number, image in _graded_discs(manifest, scan, detector, cut)]
@@ -96,7 +98,7 @@ def prepare_crops(
         raise ValueError(
             f"dataset_dir must hold scans with graded discs, none was found in {Path(dataset_dir).name!r}"
         )
-    for sequence in SEQUENCES:
+    for sequence in sequences:
         subjects = {s.subject_id for s in scans if s.sequence == sequence}
         graded = sum(subject in subjects for subject, _ in manifest.gradings)
         info[f"graded_{sequence}"] = graded
@@ -147,10 +149,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
     parser.add_argument("--bundle", default=DETECTION_BUNDLE, help="the detector")
     parser.add_argument("--slices", type=int, default=1)
+    parser.add_argument("--sequences", nargs="+", default=list(SEQUENCES), choices=["T1", *SEQUENCES])
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    prepare_crops(chosen.dataset_dir, chosen.bundle, chosen.slices, chosen.device).save(chosen.out)
+    crops = prepare_crops(
+        chosen.dataset_dir, chosen.bundle, chosen.slices, chosen.device, sequences=chosen.sequences
+    )
+    crops.save(chosen.out)
     return 0
 
 

@@ -48,12 +48,14 @@ class Scorer(Protocol):
 
     Attributes:
         measure: what is measured, for axes and tables.
+        parts: of what, by name, such as grades or organs; the experiment is about the first.
     """
 
     measure: str
+    parts: tuple[str, ...]
 
     def statistics(self, run: Path, subjects: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """For each subject counts or sums that add up over subjects, all of one shape ``S``.
+        """For each subject and part counts or sums that add up over subjects: ``(parts, *S)``.
 
         Args:
             run: folder of a finished training: ``run.json``, ``latest.pt``.

@@ -7,7 +7,9 @@ In MLflow the experiment is a run, and each training one below it.
 
 from __future__ import annotations
 
+import copy
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +23,9 @@ from siamed.pipeline.experiments.files import read_json, replace_file, sha256_of
 from siamed.pipeline.tracking import TrackedExperiment
 
 from .config import Experiment, Source
-from .figures import draw_curves, markdown_table
+from .figures import draw_curves, draw_parts, markdown_parts, markdown_table
 from .plan import Cell, cells, write_split
-from .statistics import Scores, summarize
+from .statistics import Scores, adjust, summarize
 from .training import SCORES_FILE, Training, failure_of, is_done, run_all
 
 __all__ = ["Outcome", "run_experiment"]
@@ -212,16 +214,27 @@ def _conclude(experiment: Experiment, plan: list[Cell], out: Path, failures: Map
     whole = [s for s in experiment.seeds if all(found[c] is not None for c in plan if c.seed == s)]
     if not whole:
         return Outcome(None, "", failures)
-    summary = summarize(
-        _gather(experiment, plan, found, whole), experiment.scorer.figure, experiment.reference
-    )
-    texts = [budget.text for budget in experiment.budgets]
-    measure = experiment.scorer.measure
-    table = markdown_table(summary, texts, measure)
-    content = {"name": experiment.name, "measure": measure, "budgets": texts, "whole_seeds": whole, **summary}
+    scorer, texts = experiment.scorer, [budget.text for budget in experiment.budgets]
+    scores = _gather(experiment, plan, found, whole)
+    parts = {
+        name: summarize(scores.part(place), scorer.figure, experiment.reference)
+        for place, name in enumerate(scorer.parts)
+    }
+    summary, title = parts[scorer.parts[0]], experiment.name.replace("_", " ")
+    table = markdown_table(summary, texts, scorer.measure)
+    entries = {"name": experiment.name, "measure": scorer.measure, "budgets": texts, "whole_seeds": whole}
+    content = {**entries, **summary}
+    if len(parts) > 1:
+        parts = copy.deepcopy(parts)  # in the first table p is of the tests of that table alone
+        adjust(list(parts.values()))
+        table += "\n" + markdown_parts(parts, texts[-1], scorer.measure)
+        content["parts"] = parts
     write_json(out / RESULT_FILE, content)
     replace_file(out / "table.md", lambda beside: beside.write_text(table, encoding="utf-8"))
-    figure = draw_curves(summary, measure, experiment.name.replace("_", " "))
+    if len(texts) > 1:
+        figure = draw_curves(summary, scorer.measure, title)
+    else:
+        figure = draw_parts(parts, scorer.measure, title)
     replace_file(out / "label_efficiency.png", partial(figure.savefig, dpi=150, format="png"))
     return Outcome(content, table, failures)
 
@@ -252,7 +265,15 @@ def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     metrics = {}
     for arm, entry in summary["arms"].items():
         for text, row in zip(summary["budgets"], entry["budgets"], strict=True):
-            metrics[f"{arm}_{text.replace('%', 'pct')}"] = row["mean"]
+            metrics[f"{arm}_{_spelled(text)}"] = row["mean"]
         if entry["reaches_reference"]["saved"] is not None:
             metrics[f"{arm}_labels_saved"] = entry["reaches_reference"]["saved"]
+    for part, its_summary in summary.get("parts", {}).items():
+        for arm, entry in its_summary["arms"].items():
+            metrics[f"{_spelled(part)}_{arm}"] = entry["budgets"][-1]["mean"]
     return metrics
+
+
+def _spelled(name: str) -> str:
+    """As MLflow takes it."""
+    return re.sub(r"\W+", "_", name.replace("%", "pct"))

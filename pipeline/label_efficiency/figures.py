@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-__all__ = ["draw_curves", "markdown_table"]
+__all__ = ["draw_curves", "draw_parts", "markdown_parts", "markdown_table"]
 
 
 def draw_curves(summary: Mapping[str, Any], measure: str, title: str) -> Figure:
@@ -69,6 +69,63 @@ def markdown_table(summary: Mapping[str, Any], budgets: Sequence[str], measure: 
         cells = [_cell(row) for row in entry["budgets"]]
         saved = _saved(entry["reaches_reference"], arm == summary["reference"])
         lines.append(f"| {_words(arm)} | " + " | ".join(cells) + f" | {saved} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw_parts(parts: Mapping[str, Mapping[str, Any]], measure: str, title: str) -> Figure:
+    """The measure of each part and arm, with the most labels.
+
+    Args:
+        parts: name -> summary, see :func:`draw_curves`.
+        measure: what the upright axis shows.
+        title: over the plot.
+
+    Returns:
+        The figure, with 95 % intervals over subjects and seeds; the caller owns it.
+    """
+    figure = Figure(figsize=(max(6.0, 1.3 * len(parts)), 4.8), layout="constrained")
+    axes = figure.subplots()
+    arms = list(next(iter(parts.values()))["arms"])
+    for place, arm in enumerate(arms):
+        rows = [summary["arms"][arm]["budgets"][-1] for summary in parts.values()]
+        at = [n + (place - (len(arms) - 1) / 2) * 0.7 / len(arms) for n in range(len(parts))]
+        spans = [[row["mean"] - row["interval_95"][0] for row in rows]]
+        spans += [[row["interval_95"][1] - row["mean"] for row in rows]]
+        axes.errorbar(
+            at,
+            [row["mean"] for row in rows],
+            [[max(0.0, span) for span in side] for side in spans],
+            marker="o",
+            markersize=4,
+            capsize=2,
+            linestyle="none",
+            label=_words(arm),
+        )
+    axes.set_xticks(range(len(parts)), [_words(name) for name in parts], rotation=20, ha="right")
+    axes.set_ylabel(measure)
+    axes.set_title(title)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def markdown_parts(parts: Mapping[str, Mapping[str, Any]], budget: str, measure: str) -> str:
+    """A row a part, a column an arm, as a table of tasks by branch points [jamaludin2016spinenet, Table 2].
+
+    Args:
+        parts: name -> summary, see :func:`draw_curves`.
+        budget: the largest, as configured; it is the one shown.
+        measure: what is measured.
+    """
+    arms = list(next(iter(parts.values()))["arms"])
+    lines = [
+        f"{measure} with {budget} of the labels, part by part, written as above; p over this table.",
+        "",
+        "| | " + " | ".join(_words(arm) for arm in arms) + " |",
+        "|---" * (len(arms) + 1) + "|",
+    ]
+    for name, summary in parts.items():
+        cells = [_cell(summary["arms"][arm]["budgets"][-1]) for arm in arms]
+        lines.append(f"| {_words(name)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import false_discovery_control
 
-__all__ = ["Scores", "labels_saved", "reach", "summarize"]
+__all__ = ["Scores", "adjust", "labels_saved", "reach", "summarize"]
 
 Figure = Callable[[np.ndarray], np.ndarray]
 
@@ -55,6 +55,11 @@ class Scores:
                 f"sums must hold one array of one shape for each arm and budget, got {len(self.sums)} with "
                 f"shapes {sorted(shapes)}"
             )
+
+    def part(self, place: int) -> Scores:
+        """Of sums ``(seeds, subjects, parts, *S)`` those of one part."""
+        sums = {key: value[:, :, place] for key, value in self.sums.items()}
+        return Scores(self.arms, self.subjects_labelled, sums)
 
     def figures(self, arm: str, figure: Figure, weights: np.ndarray | None = None) -> np.ndarray:
         """Figure of each budget and seed.
@@ -127,7 +132,6 @@ def summarize(
         for arm in others
         for place in range(len(scores.subjects_labelled))
     }
-    adjusted = dict(zip(tests, false_discovery_control(list(tests.values())), strict=True)) if tests else {}
     counts = scores.subjects_labelled
     target = mean[reference][-1]
     summary: dict[str, Any] = {
@@ -150,11 +154,25 @@ def summarize(
                 row["difference"] = float(mean[arm][place] - mean[reference][place])
                 row["difference_interval_95"] = _interval(drawn[arm][place] - drawn[reference][place])
                 row["p"] = tests[arm, place]
-                row["p_adjusted"] = float(adjusted[arm, place])
             rows.append(row)
         reached = _reaching(counts, mean[arm], target, drawn[arm], drawn[reference][-1])
         summary["arms"][arm] = {"budgets": rows, "reaches_reference": reached}
+    adjust([summary])
     return summary
+
+
+def adjust(summaries: Sequence[dict[str, Any]]) -> None:
+    """Adjust p over all tests of one table, which may hold several summaries; changed in place."""
+    rows = [
+        row
+        for summary in summaries
+        for entry in summary["arms"].values()
+        for row in entry["budgets"]
+        if "p" in row
+    ]
+    if rows:
+        for row, value in zip(rows, false_discovery_control([row["p"] for row in rows]), strict=True):
+            row["p_adjusted"] = float(value)
 
 
 def _interval(values: np.ndarray) -> list[float]:

@@ -173,7 +173,8 @@ def _score(training: Training, scorer: Scorer) -> None:
     total = np.sum([np.asarray(value, float) for value in found.values()], axis=0)
     content = {
         "measure": scorer.measure,
-        "figure": float(scorer.figure(total)),
+        "figure": float(scorer.figure(total)[0]),
+        "parts": list(scorer.parts),
         "run": read_json(training.folder / RUN_FILE)["name"],
         "subjects": {subject: np.asarray(value).tolist() for subject, value in found.items()},
     }

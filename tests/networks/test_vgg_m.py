@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from siamed.networks.vgg_m import MultiTaskVGGM, VGGMTrunk
+from siamed.networks.vgg_m import BRANCH_POINTS, MultiTaskVGGM, VGGMTrunk
 
 CLASSES = [5, 2, 4]
 
@@ -71,8 +71,45 @@ def test_making_a_network_leaves_its_running_statistics_untouched() -> None:
     assert all(norm.training and int(norm.num_batches_tracked) == 0 for norm in norms)
 
 
-def test_it_can_be_scripted() -> None:
-    network = small().eval()
+@pytest.mark.parametrize("volumetric", [False, True])
+@pytest.mark.parametrize(("point", "shared"), BRANCH_POINTS.items())
+def test_what_comes_after_the_branch_point_each_task_has_for_itself(
+    point: str, shared: int, volumetric: bool
+) -> None:
+    network = small(branch_point=point, slices=3, volumetric=volumetric).eval()
+    volume = torch.rand(1, 1, 3, 56, 112)
+    kinds = (torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, kinds)}
+    # Conv1 to Conv5, FC6, FC7 and FC8: shared ones once, the others once a task.
+    assert len(layers) == shared + len(CLASSES) * (8 - shared)
+    scores = network.split(network(volume))
+    moved = {}
+    for name, layer in layers.items():
+        gradients = [
+            torch.autograd.grad(part.sum(), layer.weight, retain_graph=True, allow_unused=True)[0]
+            for part in scores
+        ]
+        moved[name] = [t for t, g in enumerate(gradients) if g is not None and bool(g.any())]
+    assert sum(touched == [0, 1, 2] for touched in moved.values()) == shared
+    assert [touched for touched in moved.values() if len(touched) == 1] == (
+        [[task] for task in range(3) for _ in range(max(0, 5 - shared))]
+        + [[task] for task in range(3) for _ in range(8 - max(5, shared))]
+    )
+
+
+@pytest.mark.parametrize("point", BRANCH_POINTS)
+def test_shifted_parts_are_graded_alike_wherever_the_tasks_branch(point: str) -> None:
+    network = small(branch_point=point).eval()
+    field = torch.rand(2, 1, 1, 56 + 2 * network.stride, 112 + 2 * network.stride)
+    # Of one size with the volume there is one part: the volume itself.
+    whole = network.shifted_scores(field[..., :56, :112])
+    torch.testing.assert_close(whole[:, 0], network(field[..., :56, :112]))
+    assert tuple(network.shifted_scores(field).shape) == (2, 9, 11)
+
+
+@pytest.mark.parametrize("point", ["none", "conv5", "fc7"])
+def test_it_can_be_scripted(point: str) -> None:
+    network = small(branch_point=point).eval()
     volume = torch.rand(2, 1, 1, 56, 112)
     torch.testing.assert_close(torch.jit.script(network)(volume), network(volume))
 
@@ -84,5 +121,7 @@ def test_wrong_arguments_are_named() -> None:
         VGGMTrunk(slices=1, width=0, batch_norm=False)
     with pytest.raises(ValueError, match="classes must hold 2 or more"):
         MultiTaskVGGM([5, 1], 1, (56, 112), 0.05, 16, 0.3, True)
+    with pytest.raises(ValueError, match="branch_point must be one of .*, got 'conv2'"):
+        small(branch_point="conv2")
     with pytest.raises(ValueError, match=r"volume must be \(B, 1, 1, H, W\), got \[2, 1, 9, 56, 112\]"):
         small()(torch.zeros(2, 1, 9, 56, 112))

@@ -23,9 +23,11 @@ def siamese() -> SiameseVGGM:
     return SiameseVGGM(spatial_size=(48, 48), volumetric=True, **TRUNK, **sizes)
 
 
-def grader() -> MultiTaskVGGM:
+def grader(**changes) -> MultiTaskVGGM:
     torch.manual_seed(1)
-    return MultiTaskVGGM([5, 2], spatial_size=(24, 48), hidden=8, dropout=0.0, pool5=False, **TRUNK)
+    return MultiTaskVGGM(
+        [5, 2], spatial_size=(24, 48), hidden=8, dropout=0.0, pool5=False, **TRUNK, **changes
+    )
 
 
 @pytest.fixture
@@ -102,3 +104,11 @@ def test_nothing_is_loaded_where_nothing_is_named() -> None:
     network = with_pretrained_trunk(grader(), TARGET, None, freeze=True)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), grader().parameters(), strict=True))
     assert not any(p.requires_grad for p in network.trunk.parameters())
+
+
+@pytest.mark.parametrize(("pretrained", "freeze"), [(True, False), (False, True)])
+@pytest.mark.parametrize("point", ["none", "conv4"])
+def test_a_trunk_that_is_not_whole_is_refused(run: Path, point: str, pretrained: bool, freeze: bool) -> None:
+    network = grader(branch_point=point)
+    with pytest.raises(ValueError, match="branch_point must be conv5, fc6 or fc7"):
+        with_pretrained_trunk(network, TARGET, run if pretrained else None, freeze)

@@ -53,8 +53,8 @@ def test_each_person_has_a_confusion_matrix_of_the_graded_discs_of_the_sequence(
     scorer = DiscScorer(crops_file, ["T2"])
     found = scorer.statistics(Path("run"), ["b", "a", "nobody"])
     assert list(found) == ["b", "a"]
-    np.testing.assert_array_equal(found["a"], confusion([1, 2, 5], [1, 3, 5], "pfirrmann"))
-    np.testing.assert_array_equal(found["b"], confusion([1, 1, 5], [1, 2, 5], "pfirrmann"))
+    np.testing.assert_array_equal(found["a"], [confusion([1, 2, 5], [1, 3, 5], "pfirrmann")])
+    np.testing.assert_array_equal(found["b"], [confusion([1, 1, 5], [1, 2, 5], "pfirrmann")])
     assert scorer.statistics(Path("run"), ["nobody"]) == {}
 
 
@@ -68,6 +68,45 @@ def test_the_figure_is_the_mean_recall_of_the_grades_that_occur() -> None:
     assert scorer.figure(np.stack([by_hand, 2 * by_hand])).shape == (2,)
 
 
-def test_an_unknown_grade_is_refused() -> None:
-    with pytest.raises(ValueError, match="task must be one of .*, got 'beauty'"):
-        DiscScorer("crops.npz", ["T2"], "beauty")
+class TwoTasks(Brightness):
+    """A second task beside it: 1 for all that is brighter than 0.5."""
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        bright = volume.flatten(1).mean(1, keepdim=True) - 0.5
+        return torch.cat([super().forward(volume), -bright, bright], 1)
+
+
+def test_tasks_are_parts_and_a_second_sequence_is_averaged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Discs 1 and 2 of a person: T2 shows grades 1 and 4, T1 shows the first as 5 and has no second.
+    images = np.ones((3, 1, 28, 60), np.float16) * 0.2 * np.array([1, 4, 5])[:, None, None, None]
+    grades = np.full((3, len(TASKS)), MISSING, np.int16)
+    grades[:, 0], grades[:, list(TASKS).index("bulging")] = [3, 4, 3], [1, 0, 1]
+    names = np.array(["a"] * 3)
+    sequences, discs = np.array(["T2", "T2", "T1"]), np.array([1, 2, 1])
+    crops = DiscCrops(images.astype(np.float16), grades, names, names, sequences, discs, tuple(TASKS), {})
+    file = crops.save(tmp_path / "crops.npz")
+    hparams = {**HPARAMS, "tasks": ["pfirrmann", "bulging"]}
+    monkeypatch.setattr(label_scores, "run_network", lambda run: (TwoTasks(), hparams))
+    scorer = DiscScorer(file, ["T2"], ["bulging", "pfirrmann"], beside="T1")
+    assert scorer.parts == ("bulging", "pfirrmann", "bulging, T1 beside", "pfirrmann, T1 beside")
+    found = scorer.statistics(Path("run"), ["a"])["a"]
+    assert found.shape == (4, 5, 5)
+    np.testing.assert_array_equal(found[0, :2, :2], confusion([1, 0], [0, 1], "bulging"))
+    assert found[0].sum() == 2
+    np.testing.assert_array_equal(found[1], confusion([3, 4], [1, 4], "pfirrmann"))
+    # Averaged, T1 says 1 to the first (brightness 1 weighs more than 0.2); the second is graded by T2 alone.
+    np.testing.assert_array_equal(found[2, :2, :2], confusion([1, 0], [1, 1], "bulging"))
+    assert found[3, 3, 3] == 1
+    np.testing.assert_allclose(scorer.figure(found), [0.0, 0.5, 0.5, 0.5])
+
+
+def test_wrong_arguments_are_named(crops_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="tasks must be some of .*, got \\['beauty'\\]"):
+        DiscScorer("crops.npz", ["T2"], ["beauty"])
+    with pytest.raises(ValueError, match="beside must be another sequence than \\['T2'\\], got 'T2'"):
+        DiscScorer("crops.npz", ["T2"], beside="T2")
+    monkeypatch.setattr(label_scores, "run_network", lambda run: (Brightness(), HPARAMS))
+    with pytest.raises(ValueError, match="tasks must be graded by every arm, run does not grade modic"):
+        DiscScorer(crops_file, ["T2"], ["pfirrmann", "modic"]).statistics(Path("run"), ["a"])

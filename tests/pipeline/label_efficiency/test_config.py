@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from siamed.networks.vgg_m import BRANCH_POINTS
 from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.grading.tasks import TASKS
 from siamed.pipeline.label_efficiency.config import Budget, Experiment, read_experiment
 from siamed.pipeline.label_efficiency.plan import cells, nested_subjects, write_split
 
@@ -158,6 +160,11 @@ def test_shipped_experiments_can_be_read(tmp_path: Path) -> None:
     assert len(cells(spider)) == len(spider.arms) * 4 * 5 * 5
     assert spider.sources["same_person"].options["dataset_dir"] == "v"
     (tmp_path / "folds.json").write_text(json.dumps({"folds": FOLDS}), encoding="utf-8")
+    branches = read_experiment(folder / "branch_points.yaml", {"crops_file": "c.npz"})
+    assert list(branches.arms) == list(BRANCH_POINTS)
+    assert branches.scorer.parts == tuple(TASKS)
+    ingredients = read_experiment(folder / "ingredients.yaml", {"crops_file": "c.npz", "volumes": "v"})
+    assert len(ingredients.scorer.parts) == 2 * len(TASKS)
     phantom = read_experiment(folder / "label_efficiency_phantom.yaml", {"cohort": str(tmp_path)})
     assert phantom.split == tmp_path / "folds.json"
     assert phantom.options["hparams#slices"] == 9

@@ -61,7 +61,7 @@ def test_every_cell_is_a_scored_training_on_its_list(finished: Path) -> None:
         assert record["data"]["split"]["sha256"] == sha256_of(split)
         held_out = set(read_json(split)["validation"])
         assert set(own["subjects"]) <= held_out
-        assert np.shape(next(iter(own["subjects"].values()))) == (5, 5)
+        assert np.shape(next(iter(own["subjects"].values()))) == (1, 5, 5)
         assert not (file.parent / "latest.pt").exists()  # scored weights are not kept unless asked
         assert not (file.parent / "bundle").exists()
     frozen = [read_json(file.parent / "run.json") for file in scores if file.parent.name == "frozen"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from siamed.pipeline.label_efficiency.figures import draw_curves, markdown_table
+from siamed.pipeline.label_efficiency.figures import draw_curves, draw_parts, markdown_parts, markdown_table
 
 
 def row(mean: float, **more: Any) -> dict[str, Any]:
@@ -64,3 +64,21 @@ def test_the_plot_has_a_curve_an_arm_and_the_references_best() -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["14", "144"]
     level = [line for line in axes.lines if len(set(line.get_ydata())) == 1 and line.get_ydata()[0] == 0.6]
     assert level
+
+
+def test_parts_have_a_row_each_and_a_column_an_arm() -> None:
+    lines = markdown_parts({"upper_endplate": summary(0.4), "modic": summary(None)}, "100%", "accuracy")
+    assert lines.splitlines()[2:] == [
+        "| | scratch | same person |",
+        "|---|---|---|",
+        "| upper endplate | 0.600 (0.500 to 0.700) | 0.590 (0.490 to 0.690); -0.010, p 0.700 |",
+        "| modic | 0.600 (0.500 to 0.700) | 0.590 (0.490 to 0.690); -0.010, p 0.700 |",
+    ]
+
+
+def test_parts_are_drawn_with_the_most_labels() -> None:
+    figure = draw_parts({"upper_endplate": summary(0.4), "modic": summary(None)}, "accuracy", "grades")
+    (axes,) = figure.axes
+    heights = [container.lines[0].get_ydata().tolist() for container in axes.containers]
+    assert heights == [[0.6, 0.6], [0.59, 0.59]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["upper endplate", "modic"]

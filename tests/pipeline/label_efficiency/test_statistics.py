@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamed.pipeline.label_efficiency.statistics import Scores, labels_saved, reach, summarize
+from siamed.pipeline.label_efficiency.statistics import Scores, adjust, labels_saved, reach, summarize
 
 
 def share(summed: np.ndarray) -> np.ndarray:
@@ -115,3 +115,19 @@ def test_sums_that_do_not_fit_are_refused() -> None:
         Scores(("a", "b"), (10.0,), {("a", 0): np.zeros((1, 2, 2))})
     with pytest.raises(ValueError, match="must rise"):
         Scores(("a",), (10.0, 10.0), {("a", 0): np.zeros((1, 2, 2)), ("a", 1): np.zeros((1, 2, 2))})
+
+
+def test_a_part_is_summarized_as_if_it_stood_alone_and_p_is_adjusted_over_all_parts() -> None:
+    rng = np.random.default_rng(0)
+    right = {arm: rng.integers(0, 5, (2, 12)) for arm in "ab"}
+    alone = scores({arm: [values.tolist()] for arm, values in right.items()})
+    both = Scores(
+        alone.arms, alone.subjects_labelled, {k: np.stack([v[:, ::-1], v], 2) for k, v in alone.sums.items()}
+    )
+    first, second = (summarize(both.part(place), share, "a", draws=200) for place in range(2))
+    assert second == summarize(alone, share, "a", draws=200)
+    tests = [summary["arms"]["b"]["budgets"][0] for summary in (first, second)]
+    assert [test["p_adjusted"] for test in tests] == [test["p"] for test in tests]  # one test a table
+    tests[0]["p"], tests[1]["p"] = 0.01, 0.04
+    adjust([first, second])
+    assert [test["p_adjusted"] for test in tests] == pytest.approx([0.02, 0.04])

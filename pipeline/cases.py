@@ -27,6 +27,8 @@ from siamed.pipeline.report.page import render_report, unsure_tasks
 from siamed.pipeline.results import SpineResult
 
 if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
     from siamed.pipeline.cuts import Volumes
     from siamed.pipeline.scans import Case
     from siamed.pipeline.spine import SpineReading
@@ -39,6 +41,7 @@ _OWN_FILES = ("result.json", "grades.csv", "report.html", "volumes.csv", "embedd
 _CASE_COLUMNS = ("case_id", "path", "status", "code", "reason", "what_to_do")
 _VOLUME_COLUMNS = ("scan_id", "subject_id", "level", "kind", "path", "sha256")
 _KINDS = ("vb", "ivd")
+_BINARY_ENDINGS = (".nii.gz", ".dcm")
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,13 @@ class Output:
     Args:
         folder: made where absent.
         single: one case is run, and its files lie in ``folder`` itself.
+        dicom: write grades and hotspots as DICOM too.
     """
 
-    def __init__(self, folder: str | Path, single: bool) -> None:
+    def __init__(self, folder: str | Path, single: bool, dicom: bool = False) -> None:
         self.folder = Path(folder)
         self.single = single
+        self.dicom = dicom
         self._rows: list[dict[str, str]] = []
         self._index: list[CaseRow] = []
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +150,7 @@ class Output:
             reading = outcome.reading
 
             def write(case: Any) -> SpineReading:
-                _write_case(folder, reading)
+                _write_case(folder, reading, self.dicom)
                 return reading
 
             outcome = run_case(_AsCase(outcome.case_id, outcome.path), write)  # type: ignore[arg-type]
@@ -226,7 +231,7 @@ def name_volumes(result: SpineResult, volumes: Volumes) -> list[str]:
     return [items[i].level or f"unnamed-{i + 1:02d}" for i in volumes.indices]
 
 
-def _write_case(folder: Path, reading: SpineReading) -> None:
+def _write_case(folder: Path, reading: SpineReading, dicom: bool) -> None:
     result = reading.result
     text = result.to_json() + "\n"  # checks the result before anything is written
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,7 +250,7 @@ def _write_case(folder: Path, reading: SpineReading) -> None:
         (folder / name).unlink(missing_ok=True)
     if not rows:
         _remove_volumes(folder)
-    _write_hotspots(folder, reading)
+    _write_hotspots(folder, reading, dicom)
     _write_text(folder / "result.json", text)
 
 
@@ -278,27 +283,43 @@ def _write_volumes(folder: Path, reading: SpineReading) -> Iterator[dict[str, st
             }
 
 
-def _write_hotspots(folder: Path, reading: SpineReading) -> None:
-    """Write each task's hotspots on the scan's own grid, the largest where discs' volumes overlap."""
-    _remove_files(folder, ("hotspots",))
-    found = reading.hotspots
-    if found is None:
+def _write_hotspots(folder: Path, reading: SpineReading, dicom: bool) -> None:
+    """Write each task's hotspots on the scan's own grid, and all grades as a report, if DICOM is wanted."""
+    _remove_files(folder, ("hotspots", "dicom"))
+    if dicom:
+        from siamed.pipeline.scans.dicom_results import write_map, write_report
+
+        write_report(reading.scan, reading.result, folder / "dicom" / "grades.dcm")
+    if reading.hotspots is None:
         return
     import nibabel
     import numpy as np
-    import torch
 
     from siamed.pipeline.experiments.files import replace_file
-    from siamed.transforms.extract_volume import map_to_scan
+    from siamed.pipeline.scans import in_scan_order
 
-    shape = tuple(reading.view.shape[1:])
-    for place, task in enumerate(found.tasks):
-        whole = torch.zeros(1, *shape)
-        for maps, disc in zip(found.maps, reading.discs.images, strict=True):
-            torch.maximum(whole, map_to_scan(maps[place : place + 1], disc).as_tensor(), out=whole)
+    for place, task in enumerate(reading.hotspots.tasks):
+        whole = _hotspot_volume(reading, place)
         image = nibabel.Nifti1Image(whole[0].numpy(), np.asarray(reading.view.affine, float))
         image.header.set_xyzt_units("mm")
         replace_file(folder / "hotspots" / f"{task}.nii.gz", partial(_save_nifti, image))
+        if dicom and whole.any():
+            values = in_scan_order(whole, reading.scan)[0].numpy()
+            write_map(reading.scan, values, task, place, folder / "dicom" / f"hotspots_{task}.dcm")
+
+
+def _hotspot_volume(reading: SpineReading, place: int) -> MetaTensor:
+    """Hotspots of one task on the view's grid ``(1, D, H, W)``, the largest where discs' volumes overlap."""
+    import torch
+    from monai.data import MetaTensor
+
+    from siamed.transforms.extract_volume import map_to_scan
+
+    whole = torch.zeros(1, *reading.view.shape[1:])
+    if reading.hotspots is not None:
+        for maps, disc in zip(reading.hotspots.maps, reading.discs.images, strict=True):
+            torch.maximum(whole, map_to_scan(maps[place : place + 1], disc).as_tensor(), out=whole)
+    return MetaTensor(whole, affine=reading.view.affine)
 
 
 def _save_nifti(image: Any, path: Path) -> None:
@@ -314,10 +335,11 @@ def _remove_volumes(folder: Path) -> None:
 
 
 def _remove_files(folder: Path, places: Iterable[str]) -> None:
-    """Remove the NIfTI files of some folders below a case's, and those of them that are then empty."""
+    """Remove our files from some folders below a case's, and those of them that are then empty."""
     for place in (folder / name for name in places):
-        for path in place.glob("*.nii.gz") if place.is_dir() else ():
-            path.unlink()
+        for path in list(place.iterdir()) if place.is_dir() else ():
+            if path.name.endswith(_BINARY_ENDINGS):
+                path.unlink()
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
 
@@ -329,7 +351,7 @@ def _remove_case(folder: Path, empty: bool) -> None:
     for name in _OWN_FILES:
         (folder / name).unlink(missing_ok=True)
     _remove_volumes(folder)
-    _remove_files(folder, ("hotspots",))
+    _remove_files(folder, ("hotspots", "dicom"))
     if empty and not any(folder.iterdir()):
         folder.rmdir()
 

@@ -69,6 +69,7 @@ class SpineReading:
 
     Args:
         result: in the frame of the input file.
+        scan: what was read.
         view: ``(1, D, H, W)`` in LIP.
         column: the detection, in canonical slices.
         slice_numbers: for each canonical slice its index in the file, which may count the other way.
@@ -80,6 +81,7 @@ class SpineReading:
     """
 
     result: SpineResult
+    scan: Scan = field(repr=False)
     view: MetaTensor = field(repr=False)
     column: Column = field(repr=False)
     slice_numbers: tuple[int, ...] = field(repr=False)
@@ -182,7 +184,7 @@ class SpineReader:
             )
         frame = _Frame(scan, view)
         numbers = tuple(frame.slice_number(d) for d in range(int(view.shape[1])))
-        return SpineReading(self._result(scan, frame, column), view, column, numbers)
+        return SpineReading(self._result(scan, frame, column), scan, view, column, numbers)
 
     def extract(self, scan: Scan) -> SpineReading:
         """Find the vertebrae, cut out their bodies and the discs between them.

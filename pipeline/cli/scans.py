@@ -81,13 +81,23 @@ def grade(
             "hotspots/ as NIfTI.",
         ),
     ] = 0,
+    dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dicom",
+            help="Write the grades as a DICOM structured report too, hotspots as parametric maps: dicom/. "
+            "They name the patient as the scan does.",
+        ),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Grade the discs: result.json, grades.csv and report.html."""
+    if dicom and out is None:
+        raise typer.BadParameter("needs a folder for its files", param_hint="--dicom")
     bundles = Bundles(detection_bundle, grading_bundle)
-    _run("grade", paths, out, series, device, bundles, as_json, quiet, debug, hotspots)
+    _run("grade", paths, out, series, device, bundles, as_json, quiet, debug, hotspots, dicom)
 
 
 def embed(
@@ -117,6 +127,7 @@ def _run(
     quiet: bool,
     debug: bool,
     hotspot_views: int = 0,
+    dicom: bool = False,
 ) -> None:
     from rich.console import Console
 
@@ -133,12 +144,12 @@ def _run(
         cases, outcomes = gather_cases(paths)
         total = len(cases) + len(outcomes)
         failed = 0
-        deliver = _deliver(out, total == 1, as_json, console)
+        deliver = _deliver(out, total == 1, as_json, console, dicom)
         for outcome in outcomes:
             failed += deliver(outcome)
         if cases:
             show("Loading the networks", len(outcomes), total)
-            work = reading(command, load_reader(bundles, device, hotspot_views), series)
+            work = reading(command, load_reader(bundles, device, hotspot_views), series, dicom)
         for number, case in enumerate(cases, len(outcomes)):
             show(case.case_id, number, total)
             failed += deliver(run_case(case, work))
@@ -165,19 +176,37 @@ def load_reader(bundles: Bundles, device: str, hotspot_views: int = 0) -> SpineR
         raise typer.BadParameter(str(error)) from error
 
 
-def reading(command: str, reader: SpineReader, series: str | None = None) -> Callable[[Case], Any]:
-    """What a command does with a case: read it, then the step of the reader that is called so."""
-    from siamed.pipeline.scans import read_scan
+def reading(
+    command: str, reader: SpineReader, series: str | None = None, dicom: bool = False
+) -> Callable[[Case], Any]:
+    """What a command does with a case: read it, then the step of the reader that is called so.
+
+    Args:
+        command: name of the step.
+        reader: with its networks.
+        series: of a study, the one wanted.
+        dicom: refuse a scan that is not DICOM, before the work is done.
+    """
+    from siamed.pipeline.scans import check_is_dicom, read_scan
 
     step = getattr(reader, command)
-    return lambda case: step(read_scan(case, series=series))
+
+    def work(case: Case) -> Any:
+        scan = read_scan(case, series=series)
+        if dicom:
+            check_is_dicom(scan)
+        return step(scan)
+
+    return work
 
 
-def _deliver(out: Path | None, single: bool, as_json: bool, console: Console) -> Callable[[Outcome], bool]:
+def _deliver(
+    out: Path | None, single: bool, as_json: bool, console: Console, dicom: bool
+) -> Callable[[Outcome], bool]:
     """Return what writes an outcome wherever it is wanted, and tells whether the case failed."""
     from siamed.pipeline.cases import Output
 
-    output = Output(out, single) if out is not None else None
+    output = Output(out, single, dicom) if out is not None else None
 
     def deliver(outcome: Outcome) -> bool:
         if output is not None:

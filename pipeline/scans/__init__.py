@@ -9,16 +9,18 @@ nor pydicom.
 
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.scans.discover import Case, find_cases
-from siamed.pipeline.scans.sagittal import Plane, check_spine_scan, plane_of, sagittal_view
-from siamed.pipeline.scans.scan import Scan, read_scan
+from siamed.pipeline.scans.sagittal import Plane, check_spine_scan, in_scan_order, plane_of, sagittal_view
+from siamed.pipeline.scans.scan import Scan, check_is_dicom, read_scan
 
 __all__ = [
     "Case",
     "CaseError",
     "Plane",
     "Scan",
+    "check_is_dicom",
     "check_spine_scan",
     "find_cases",
+    "in_scan_order",
     "plane_of",
     "read_scan",
     "sagittal_view",

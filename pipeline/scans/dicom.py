@@ -25,7 +25,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.scans.sequence import is_localizer_name, name_sequence
 from siamed.pipeline.scans.stack import Frame, stack_frames
-from siamed.pipeline.scans.volume import Volume
+from siamed.pipeline.scans.volume import SourceFrame, Volume
 
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 _MAX_FRAMES = 20_000  # a damaged number would otherwise fill the memory before a pixel is read
@@ -100,8 +100,9 @@ _BARE_STARTS = frozenset(
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep pydicom's remarks on odd values to itself: they quote the value, which may be a patient's."""
+def silence() -> Iterator[None]:
+    """Keep remarks of pydicom and highdicom on odd values from showing: they quote the value, which may be a
+    patient's."""
     logger, mute = logging.getLogger("pydicom"), logging.NullHandler()
     propagate = logger.propagate
     logger.propagate = False
@@ -122,7 +123,7 @@ def read_header(path: Path) -> FileHeader | None:
         CaseError: code ``unreadable-file`` or ``truncated-file``.
     """
     try:
-        with _silence():
+        with silence():
             ds = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             if _text(ds, "SOPClassUID") == _DIRECTORY_CLASS or "DirectoryRecordSequence" in ds:
                 return None
@@ -211,6 +212,7 @@ def read_series(series: Series) -> Volume:
         identity=f"series:{first.series_uid}",
         localizer=series.localizer,
         notes=notes,
+        frames=tuple(SourceFrame(frame.path, frame.index) for frame in stack.frames),
     )
 
 
@@ -294,7 +296,7 @@ def _frame(
 def _read_pixels(path: Path) -> np.ndarray:
     """Return the stored values of a file, shape (frames, rows, columns)."""
     try:
-        with _silence():
+        with silence():
             ds = pydicom.dcmread(path, force=True)
             if not any(key in ds for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
                 raise _truncated(path, "the header describes an image, but there is no pixel data")

@@ -94,6 +94,29 @@ def sagittal_view(scan: Scan) -> MetaTensor:
     return view
 
 
+def in_scan_order(view: MetaTensor, scan: Scan) -> MetaTensor:
+    """Undo :func:`sagittal_view`: a volume on the view's grid with its axes as the scan's file has them.
+
+    Args:
+        view: ``(C, D, H, W)`` with the view's affine.
+        scan: what the view was made of.
+
+    Raises:
+        ValueError: if the volume is not on the view's grid.
+    """
+    from monai.data import MetaTensor
+    from monai.transforms import Orientation
+
+    turned = Orientation(axcodes=scan.orientation, labels=None)(view)
+    if turned.shape[1:] != scan.image.shape[1:]:
+        raise ValueError(
+            f"view must have the scan's voxels, {list(scan.image.shape[1:])}, got {list(turned.shape[1:])}"
+        )
+    if not isinstance(turned, MetaTensor):
+        raise TypeError(f"view must be a MetaTensor, got {type(view).__name__}")
+    return turned
+
+
 def check_spine_scan(scan: Scan) -> None:
     """Raise what :func:`sagittal_view` raises, without building the view."""
     _check_modality(scan)

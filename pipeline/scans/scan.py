@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.scans.discover import Case, Found, check_exists, inspect_files, is_volume_file, walk
 from siamed.pipeline.scans.identity import keyed_id
-from siamed.pipeline.scans.volume import Volume, check_volume, spacing_of
+from siamed.pipeline.scans.volume import SourceFrame, Volume, check_volume, spacing_of
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -33,6 +33,7 @@ class Scan:
         source: the file, or the folder that held the series.
         notes: what was chosen and what is unusual, for the user to read.
         localizer: the file calls itself a localizer.
+        frames: of DICOM, the file and frame of each slice along K; empty for other formats.
     """
 
     scan_id: str
@@ -45,6 +46,7 @@ class Scan:
     source: Path = field(repr=False)
     notes: tuple[str, ...] = ()
     localizer: bool = False
+    frames: tuple[SourceFrame, ...] = field(default=(), repr=False)
 
 
 def read_scan(path: str | Path | Case, series: int | str | None = None) -> Scan:
@@ -81,6 +83,21 @@ def read_scan(path: str | Path | Case, series: int | str | None = None) -> Scan:
             case_id=case_id or error.case_id,
             hint=error.hint,
         ) from error
+
+
+def check_is_dicom(scan: Scan) -> None:
+    """Refuse a scan that did not come from DICOM.
+
+    Raises:
+        CaseError: code ``not-dicom``.
+    """
+    if not scan.frames:
+        raise CaseError(
+            "not-dicom",
+            "results can be written as DICOM only where the scan is DICOM: they refer to its images",
+            path=scan.source,
+            hint="Give the DICOM series, or run without --dicom.",
+        )
 
 
 def _files(path: str | Path | Case) -> list[Path]:
@@ -190,6 +207,7 @@ def _scan(volume: Volume, source: Path, notes: tuple[str, ...]) -> Scan:
         source=source,
         notes=(*notes, *volume.notes),
         localizer=volume.localizer,
+        frames=volume.frames,
     )
     logger.debug(
         "read %s: %s, %s voxels, %s", scan.scan_id, scan.sequence, volume.array.shape, scan.orientation

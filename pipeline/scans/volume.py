@@ -6,6 +6,7 @@ Axes: ``array[i, j, k]`` in the file's own index order; ``affine`` maps (i, j, k
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,19 @@ from siamed.pipeline.scans.sequence import UNKNOWN
 # Below 0.05 mm no scan of a living person is made: such a file is microscopy, or was stored in m or cm.
 # Above 25 mm a voxel is as long as a lumbar vertebral body is high: there is nothing left to find.
 SPACING_LIMITS_MM = (0.05, 25.0)
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """A slice in its file.
+
+    Args:
+        path: the DICOM file.
+        index: the frame's place in it, from 0.
+    """
+
+    path: Path
+    index: int
 
 
 @dataclass
@@ -30,6 +44,7 @@ class Volume:
         identity: text that stands for the scan; becomes a keyed hash, never shown.
         localizer: the file says it is a localizer.
         notes: what the user should know about how it was read.
+        frames: of DICOM, where each slice along K lies.
     """
 
     array: np.ndarray
@@ -40,6 +55,7 @@ class Volume:
     identity: str = ""
     localizer: bool = False
     notes: list[str] = field(default_factory=list)
+    frames: tuple[SourceFrame, ...] = ()
 
 
 def spacing_of(affine: np.ndarray) -> np.ndarray:

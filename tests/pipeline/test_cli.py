@@ -24,6 +24,7 @@ from siamed.pipeline.grading.hotspots import EvidenceHotspots
 from siamed.pipeline.pairs.calibration import Calibration
 from siamed.pipeline.pairs.encoder import Embeddings
 from siamed.pipeline.results import SpineResult
+from siamed.pipeline.scans.write_dicom import write_series
 from siamed.pipeline.spine import SpineReader
 
 
@@ -117,6 +118,31 @@ def test_hotspots_lie_where_the_evidence_is_in_the_patient(
     reader.hotspots = None
     assert run("grade", scan_file, "--out", tmp_path / "out").exit_code == 0
     assert not (tmp_path / "out/hotspots").exists()  # of an earlier run
+
+
+def test_results_as_dicom_lie_beside_and_a_scan_of_another_format_is_a_case_of_its_own(
+    loads: list, spine: Any, tmp_path: Path
+) -> None:
+    array, affine = spine.spine_array()
+    given = tmp_path / "given"
+    series = {"patient_id": "SECRET-4711", "series_description": "T2 SAG", "echo_time_ms": 100.0}
+    write_series(array.transpose(1, 2, 0), affine[:, [1, 2, 0, 3]], given / "series", **series)
+    spine.write_scan(given / "other_t2.nii.gz")
+    ran = run("grade", given / "series", given / "other_t2.nii.gz", "--dicom", "--out", tmp_path / "out")
+    assert ran.exit_code == 1
+    done, failed = rows(tmp_path / "out/cases.csv")
+    assert (done["status"], failed["code"]) == ("done", "not-dicom")
+    assert names(tmp_path / "out" / done["case_id"]) == {
+        "result.json", "grades.csv", "report.html", "dicom/grades.dcm"
+    }  # fmt: skip
+    assert not (tmp_path / "out" / failed["case_id"]).exists()
+    assert "SECRET" not in ran.output
+    again = run("grade", given / "series", "--out", tmp_path / "out" / done["case_id"])
+    assert again.exit_code == 0, again.output
+    assert not (tmp_path / "out" / done["case_id"] / "dicom").exists()  # of an earlier run
+    alone = run("grade", given / "series", "--dicom", "--json")
+    assert alone.exit_code == 2
+    assert "needs a folder for its files" in alone.output
 
 
 def test_detection_grades_nothing_and_loads_no_grader(loads: list, scan_file: Path, tmp_path: Path) -> None:

@@ -33,11 +33,20 @@ if TYPE_CHECKING:
     from siamed.pipeline.scans import Case
     from siamed.pipeline.spine import SpineReading
 
-__all__ = ["CaseFailure", "Outcome", "Output", "gather_cases", "grades_table", "name_volumes", "run_case"]
+__all__ = [
+    "CaseFailure",
+    "Outcome",
+    "Output",
+    "changes_table",
+    "gather_cases",
+    "grades_table",
+    "name_volumes",
+    "run_case",
+]
 
 logger = logging.getLogger(__name__)
 
-_OWN_FILES = ("result.json", "grades.csv", "report.html", "volumes.csv", "embeddings.npz")
+_OWN_FILES = ("result.json", "grades.csv", "changes.csv", "report.html", "volumes.csv", "embeddings.npz")
 _CASE_COLUMNS = ("case_id", "path", "status", "code", "reason", "what_to_do")
 _VOLUME_COLUMNS = ("scan_id", "subject_id", "level", "kind", "path", "sha256")
 _KINDS = ("vb", "ivd")
@@ -216,6 +225,32 @@ def grades_table(result: SpineResult) -> str:
     return table([*columns, "refer"], rows)
 
 
+def changes_table(reading: SpineReading) -> str:
+    """Return ``changes.csv``: one row an earlier scan, disc and task.
+
+    ``difference`` is that of the expected grades, now less then; ``limit`` what 95 % of repeated gradings
+    stay below, empty where the bundle does not say.
+    """
+    columns = ["earlier_scan_id", "scan_id", "level", "task", "earlier", "later"]
+    columns += ["difference", "limit", "beyond_noise"]
+    rows = [
+        {
+            "earlier_scan_id": one.scan_id,
+            "scan_id": reading.result.scan.scan_id,
+            "level": change.level,
+            "task": change.task,
+            "earlier": change.earlier,
+            "later": change.later,
+            "difference": f"{change.difference:+.4f}",
+            "limit": "" if change.limit is None else f"{change.limit:.4f}",
+            "beyond_noise": "yes" if change.beyond_noise else "no",
+        }
+        for one in reading.changes
+        for change in one.changes
+    ]
+    return table(columns, rows)
+
+
 def table(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
     """Return CSV with a header; a missing value is empty."""
     text = io.StringIO()
@@ -238,6 +273,8 @@ def _write_case(folder: Path, reading: SpineReading, dicom: bool) -> None:
     files = {"report.html": render_report(reading)}
     if result.tasks:
         files["grades.csv"] = grades_table(result)
+    if reading.changes:
+        files["changes.csv"] = changes_table(reading)
     rows = list(_write_volumes(folder, reading))
     if rows:
         files["volumes.csv"] = table(_VOLUME_COLUMNS, rows)

@@ -75,12 +75,15 @@ class BundleFacts:
         sha256: of its weights.
         agreement: task -> quadratic kappa with a reader in cross-validation, as the bundle's metadata give
             it; empty where they do not.
+        repeatability: task -> what 95 % of discs stay below in the difference of expected grades when they
+            are scanned and graded twice on one day; empty where the bundle does not say.
     """
 
     name: str
     version: str
     sha256: str
     agreement: dict[str, float] = field(default_factory=dict)
+    repeatability: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,11 @@ class SpineResult:
         """Task -> quadratic kappa with a reader, of the grades given and of all bundles that say so."""
         said = {task: kappa for bundle in self.bundles for task, kappa in bundle.agreement.items()}
         return {task: said[task] for task in self.tasks if task in said}
+
+    @property
+    def repeatability(self) -> dict[str, float]:
+        """Task -> how far repeated gradings differ, of all bundles that say so."""
+        return {task: limit for bundle in self.bundles for task, limit in bundle.repeatability.items()}
 
     @property
     def tasks(self) -> tuple[str, ...]:

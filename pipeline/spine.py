@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamed import __version__
+from siamed.pipeline.changes import ScanChanges, compare_results
 from siamed.pipeline.cuts import Volumes, cut_bodies, cut_discs
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.results import (
@@ -78,6 +79,7 @@ class SpineReading:
         extracted: the volumes themselves were asked for, to be kept.
         embeddings: of the bodies, where asked for.
         hotspots: where the evidence of each grade lies, where asked for; maps on the grid of ``discs``.
+        changes: against earlier scans, in the order in which they were given.
     """
 
     result: SpineResult
@@ -90,6 +92,14 @@ class SpineReading:
     extracted: bool = False
     embeddings: Embeddings | None = field(default=None, repr=False)
     hotspots: Hotspots | None = field(default=None, repr=False)
+    changes: tuple[ScanChanges, ...] = ()
+
+    def compared(self, earlier: Sequence[SpineResult]) -> SpineReading:
+        """The same with what changed since earlier gradings; what is to be said of them is warned of."""
+        changes = tuple(compare_results(one, self.result) for one in earlier)
+        remarks = tuple(f"Compared with {one.scan_id}: {text}" for one in changes for text in one.remarks)
+        result = replace(self.result, warnings=self.result.warnings + remarks)
+        return replace(self, result=result, changes=changes)
 
 
 class SpineReader:
@@ -162,8 +172,10 @@ class SpineReader:
 
             encoder = BodyEncoder.from_bundle(encoding, place)
             names.append(encoding)
-        facts = [bundle_info(name) for name in names]
-        return cls(detector, grader, [BundleFacts(**fact) for fact in facts], encoder, hotspots)
+        facts = [BundleFacts(**bundle_info(name)) for name in names]
+        if grading is not None and grader is not None and grader.calibration is not None:
+            facts[1] = replace(facts[1], repeatability=dict(grader.calibration.repeatability))
+        return cls(detector, grader, facts, encoder, hotspots)
 
     def detect(self, scan: Scan) -> SpineReading:
         """Find and name the vertebrae.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from siamed.pipeline.cases import Outcome
+    from siamed.pipeline.results import SpineResult
     from siamed.pipeline.scans import Case
     from siamed.pipeline.spine import SpineReader
 
@@ -89,6 +90,15 @@ def grade(
             "They name the patient as the scan does.",
         ),
     ] = False,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="EARLIER",
+            help="Say what changed since an earlier grading of the same person: its folder, or its "
+            "result.json. May be given more than once.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -97,7 +107,7 @@ def grade(
     if dicom and out is None:
         raise typer.BadParameter("needs a folder for its files", param_hint="--dicom")
     bundles = Bundles(detection_bundle, grading_bundle)
-    _run("grade", paths, out, series, device, bundles, as_json, quiet, debug, hotspots, dicom)
+    _run("grade", paths, out, series, device, bundles, as_json, quiet, debug, hotspots, dicom, compare or ())
 
 
 def embed(
@@ -128,6 +138,7 @@ def _run(
     debug: bool,
     hotspot_views: int = 0,
     dicom: bool = False,
+    compare: Sequence[Path] = (),
 ) -> None:
     from rich.console import Console
 
@@ -136,6 +147,7 @@ def _run(
     if out is not None and out.exists() and not out.is_dir():
         raise typer.BadParameter("must be a folder, and a file of that name exists", param_hint="--out")
     console = open_console(quiet, debug)
+    earlier = _earlier(compare)
     warm_up()
     from siamed.pipeline.cases import gather_cases, run_case
 
@@ -143,13 +155,15 @@ def _run(
         show("Looking for scans", 0, 0)
         cases, outcomes = gather_cases(paths)
         total = len(cases) + len(outcomes)
+        if earlier and total > 1:
+            raise typer.BadParameter(f"goes with one scan, {total} were found", param_hint="--compare")
         failed = 0
         deliver = _deliver(out, total == 1, as_json, console, dicom)
         for outcome in outcomes:
             failed += deliver(outcome)
         if cases:
             show("Loading the networks", len(outcomes), total)
-            work = reading(command, load_reader(bundles, device, hotspot_views), series, dicom)
+            work = reading(command, load_reader(bundles, device, hotspot_views), series, dicom, earlier)
         for number, case in enumerate(cases, len(outcomes)):
             show(case.case_id, number, total)
             failed += deliver(run_case(case, work))
@@ -158,6 +172,17 @@ def _run(
             f"{failed} of {total} cases failed" + (f", see {out / 'cases.csv'}" if out else ""), style="red"
         )
         raise typer.Exit(1)
+
+
+def _earlier(places: Sequence[Path]) -> list[SpineResult]:
+    if not places:
+        return []
+    from siamed.pipeline.changes import read_earlier
+
+    try:
+        return [read_earlier(place) for place in places]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--compare") from error
 
 
 def load_reader(bundles: Bundles, device: str, hotspot_views: int = 0) -> SpineReader:
@@ -177,7 +202,11 @@ def load_reader(bundles: Bundles, device: str, hotspot_views: int = 0) -> SpineR
 
 
 def reading(
-    command: str, reader: SpineReader, series: str | None = None, dicom: bool = False
+    command: str,
+    reader: SpineReader,
+    series: str | None = None,
+    dicom: bool = False,
+    earlier: Sequence[SpineResult] = (),
 ) -> Callable[[Case], Any]:
     """What a command does with a case: read it, then the step of the reader that is called so.
 
@@ -186,6 +215,7 @@ def reading(
         reader: with its networks.
         series: of a study, the one wanted.
         dicom: refuse a scan that is not DICOM, before the work is done.
+        earlier: gradings of the same person that the present one is compared with.
     """
     from siamed.pipeline.scans import check_is_dicom, read_scan
 
@@ -195,7 +225,8 @@ def reading(
         scan = read_scan(case, series=series)
         if dicom:
             check_is_dicom(scan)
-        return step(scan)
+        done = step(scan)
+        return done.compared(earlier) if earlier else done
 
     return work
 

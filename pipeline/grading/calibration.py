@@ -17,7 +17,7 @@ Both are fitted on patients whom the networks have not seen, and tried on folds 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "expected_calibration_error",
     "fit_grade_calibration",
     "reliability",
+    "repeated_differences",
 ]
 
 _SCHEMA = "siamed/grade_calibration/1"
@@ -48,11 +49,14 @@ class GradeCalibration:
         level: share of discs whose set shall hold the true grade.
         temperature: by task.
         threshold: by task, for probabilities after the temperature.
+        repeatability: by task, the 95th percentile of how far the expected grades of a disc differ when it is
+            scanned and graded twice on one day.
     """
 
     level: float
     temperature: Mapping[str, float]
     threshold: Mapping[str, float]
+    repeatability: Mapping[str, float] = field(default_factory=dict)
 
     def probabilities(self, task: str, shares: np.ndarray) -> np.ndarray:
         """Calibrated probabilities ``(..., C)``; those of a task that was not fitted stay as they are."""
@@ -66,7 +70,8 @@ class GradeCalibration:
 
     def write(self, path: str | Path, figures: Mapping[str, Any]) -> Path:
         """Write JSON, with how well it was found to hold."""
-        own = {"level": self.level, "temperature": self.temperature, "threshold": self.threshold}
+        names = ("level", "temperature", "threshold", "repeatability")
+        own = {name: getattr(self, name) for name in names}
         return write_json(path, {"schema": _SCHEMA, **own, "figures": figures})
 
     @classmethod
@@ -79,7 +84,12 @@ class GradeCalibration:
         content = read_json(path) or {}
         if content.get("schema") != _SCHEMA:
             raise ValueError(f"path must hold a calibration of grades, {Path(path).name} does not")
-        return cls(content["level"], content["temperature"], content["threshold"])
+        return cls(
+            content["level"],
+            content["temperature"],
+            content["threshold"],
+            content.get("repeatability", {}),
+        )
 
 
 def fit_grade_calibration(
@@ -113,6 +123,23 @@ def fit_grade_calibration(
             truth.append(labels)
         figures[task] = calibration_figures(*map(np.concatenate, (before, after, sets, truth)))
     return GradeCalibration(level, temperature, threshold), figures
+
+
+def repeated_differences(
+    calibration: GradeCalibration, task: str, one: np.ndarray, other: np.ndarray
+) -> np.ndarray:
+    """How far the expected grades of discs that were graded twice differ, ``(N,)``, 0 or more.
+
+    Args:
+        calibration: of the grader.
+        task: which grade.
+        one: ``(N, C)`` probabilities of the first scan, before the calibration.
+        other: of the second scan.
+    """
+    first, second = (
+        calibration.probabilities(task, shares) @ np.array(TASKS[task]) for shares in (one, other)
+    )
+    return np.abs(second - first)
 
 
 def calibration_figures(

@@ -9,7 +9,8 @@ one. What is written: ``predictions.csv`` (a row a disc, task and seed), ``summa
 and seed, each seed over all folds, mean and range over seeds, patient bootstrap, the ways to look, and all of
 it over the patients of ``--unseen``, a file of ids that no choice of a hyper-parameter has looked at),
 ``confusion.png``, ``reliability.png``, and ``calibration.json``, which the bundle ships: fitted on the
-predictions of all folds and seeds; its figures are of fits that left a fold out.
+predictions of all folds and seeds; its figures are of fits that left a fold out. Patients who were scanned
+twice on one day, in the sequence of ``--repeat`` too, say how far grades of one disc differ by repetition.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +36,14 @@ from siamed.pipeline.experiments.files import read_json, replace_file, write_jso
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
 from .averaging import paper_views
-from .calibration import fit_grade_calibration
+from .calibration import GradeCalibration, fit_grade_calibration, repeated_differences
 from .crops import DiscCrops
 from .figures import draw_reliability
 from .grader import DiscGrader
 from .metrics import METRICS, bootstrap_intervals, confusion, grade_metrics
 from .tasks import MISSING, TASKS
 
-__all__ = ["looks", "main", "score", "summarize", "train", "write_results"]
+__all__ = ["looks", "main", "repeatability", "score", "summarize", "train", "write_results"]
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +175,49 @@ def _confusion(path: Path, rows: Sequence[dict[str, Any]], task: str) -> None:
     replace_file(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))
 
 
-def _calibrate(folder: Path, rows: Sequence[dict[str, Any]], tasks: Sequence[str]) -> None:
+def repeatability(
+    rows: Sequence[dict[str, Any]],
+    repeats: Sequence[dict[str, Any]],
+    tasks: Sequence[str],
+    calibration: GradeCalibration,
+) -> dict[str, dict[str, float]]:
+    """For each task how far the expected grades of a disc differ between two scans of one day.
+
+    Args:
+        rows: of :func:`score`.
+        repeats: the same of the second scans.
+        tasks: which tasks.
+        calibration: of the grader.
+
+    Returns:
+        Pairs of scans of a disc by one training, discs, and median and 95th percentile of the difference;
+        nothing for a task without a pair.
+    """
+    key = ("seed", "fold", "task", "subject_id", "disc")
+    seconds = {tuple(row[name] for name in key): row["probabilities"] for row in repeats}
+    found = {}
+    for task in tasks:
+        own = [row for row in rows if row["task"] == task and tuple(row[name] for name in key) in seconds]
+        if not own:
+            continue
+        one = np.stack([row["probabilities"] for row in own])
+        other = np.stack([seconds[tuple(row[name] for name in key)] for row in own])
+        differences = repeated_differences(calibration, task, one, other)
+        found[task] = {
+            "pairs": len(own),
+            "discs": len({(row["subject_id"], row["disc"]) for row in own}),
+            "median": float(np.median(differences)),
+            "percentile_95": float(np.percentile(differences, 95)),
+        }
+    return found
+
+
+def _calibrate(
+    folder: Path,
+    rows: Sequence[dict[str, Any]],
+    tasks: Sequence[str],
+    repeats: Sequence[dict[str, Any]],
+) -> dict[str, dict[str, float]]:
     folds: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for task in tasks:
         own = [row for row in rows if row["task"] == task]
@@ -182,9 +226,12 @@ def _calibrate(folder: Path, rows: Sequence[dict[str, Any]], tasks: Sequence[str
             truth = np.array([TASKS[task].index(row["truth"]) for row in members])
             folds.setdefault(task, []).append((np.stack([row["probabilities"] for row in members]), truth))
     calibration, figures = fit_grade_calibration(folds)
-    calibration.write(folder / "calibration.json", figures)
+    repeated = repeatability(rows, repeats, tasks, calibration)
+    limits = {task: own["percentile_95"] for task, own in repeated.items()}
+    replace(calibration, repeatability=limits).write(folder / "calibration.json", figures)
     figure = draw_reliability(folds, calibration)
     replace_file(folder / "reliability.png", lambda beside: figure.savefig(beside, dpi=120, format="png"))
+    return repeated
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,6 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sequences", nargs="+", default=["T2"], help="scans that are scored")
+    parser.add_argument("--repeat", default="T2_SPACE", help="a second sequence of the same day")
     parser.add_argument("--unseen", type=Path, help="JSON list of patients that no choice has looked at")
     chosen, options = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -206,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shipped = {name: bundle_hparams(BUNDLE)[name] for name in ("views", "dense")}
     rows: list[dict[str, Any]] = []
     others: dict[str, list[dict[str, Any]]] = {}
+    repeats: list[dict[str, Any]] = []
     for seed in chosen.seeds:
         for fold in range(len(read_folds(split))):
             run = train(fold, seed, chosen.crops_file, chosen.out / f"seed_{seed}_fold_{fold}", options)
@@ -218,13 +267,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     rows += scored
                 else:
                     others.setdefault(name, []).extend(scored)
+            again = crops.of(fold_parts(split, fold, "validation"), [chosen.repeat])
+            shares = grader.probabilities(torch.from_numpy(again.images[:, None]))
+            repeats += score(grader, again, shares, fold, seed)
             mine = [
                 row
                 for row in rows
                 if row["task"] == "pfirrmann" and (row["seed"], row["fold"]) == (seed, fold)
             ]
             log.info("seed %d fold %d Pfirrmann: %s", seed, fold, grade_metrics(*_pair(mine)))
-        write_results(chosen.out, rows, others, crops, unseen)
+        write_results(chosen.out, rows, others, crops, unseen, repeats)
     return 0
 
 
@@ -234,6 +286,7 @@ def write_results(
     others: Mapping[str, list[dict[str, Any]]],
     crops: DiscCrops,
     unseen: set[str],
+    repeats: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write all files of the module.
 
@@ -243,6 +296,7 @@ def write_results(
         others: the same for other ways to look.
         crops: what was graded.
         unseen: patients whom no choice has looked at.
+        repeats: rows of second scans of the same day.
     """
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     summary: dict[str, Any] = {
@@ -264,10 +318,10 @@ def write_results(
     held = [row for row in rows if row["subject_id"] in unseen]
     if held:
         summary["unseen"] = {"pfirrmann": summarize(held, "pfirrmann")}
+    summary["repeated"] = _calibrate(folder, rows, tasks, repeats)
     _write_rows(folder / "predictions.csv", rows)
     write_json(folder / "summary.json", summary)
     _confusion(folder / "confusion.png", rows, "pfirrmann")
-    _calibrate(folder, rows, tasks)
     log.info("Pfirrmann, mean of the seeds so far: %s", json.dumps(summary["all"]["pfirrmann"]["mean"]))
 
 

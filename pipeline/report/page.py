@@ -90,6 +90,7 @@ def render_report(reading: SpineReading, written: datetime | None = None) -> str
         words=lambda task, name, bars: "yes" if bars == 1 else value_title(task, int(name), bars),
         refer_below=REFER_BELOW,
         extracted=reading.extracted,
+        earlier=[_earlier(reading, number) for number in range(len(reading.changes))],
         written=(written or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -112,6 +113,42 @@ def template(name: str) -> Any:
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.0f}\u00a0%"
     return environment.get_template(name)
+
+
+@dataclass(frozen=True)
+class EarlierTable:
+    """One earlier scan as the page compares it."""
+
+    scan_id: str
+    rows: tuple[tuple[str, tuple[tuple[str, str, float, bool] | None, ...]], ...]  # disc, then a cell a task
+    compared: int  # differences that have a limit
+    beyond: int
+    limits: tuple[float | None, ...]
+    unmatched: tuple[str, ...]
+
+
+def _earlier(reading: SpineReading, number: int) -> EarlierTable:
+    found, result = reading.changes[number], reading.result
+    classes = {t: len(g.probabilities) for disc in result.discs for t, g in disc.grades.items()}
+    cells = {
+        (change.level, change.task): (
+            value_title(change.task, change.earlier, classes[change.task]),
+            value_title(change.task, change.later, classes[change.task]),
+            change.difference,
+            change.beyond_noise,
+        )
+        for change in found.changes
+    }
+    levels = dict.fromkeys(change.level for change in found.changes)
+    limits = {change.task: change.limit for change in found.changes}
+    return EarlierTable(
+        found.scan_id,
+        tuple((level, tuple(cells.get((level, task)) for task in result.tasks)) for level in levels),
+        sum(change.limit is not None for change in found.changes),
+        sum(change.beyond_noise for change in found.changes),
+        tuple(limits.get(task) for task in result.tasks),
+        found.unmatched,
+    )
 
 
 def _cards(reading: SpineReading) -> list[DiscCard]:

@@ -52,6 +52,7 @@ class Outline:
         kind: "body" or "disc".
         borrowed: the outline is that of another slice; this one does not show the body.
         partial: the body is cut by the edge of the scan.
+        grade: Pfirrmann grade of a disc, which colors it; None where it has none.
     """
 
     points: str
@@ -61,6 +62,7 @@ class Outline:
     kind: str
     borrowed: bool = False
     partial: bool = False
+    grade: int | None = None
 
 
 @dataclass(frozen=True)
@@ -214,8 +216,10 @@ def _outlines(
             continue
         quad = np.stack([upper[3], upper[2], lower[1], lower[0]])
         x, y = quad[[0, 3]].mean(0)
-        grade = said.grades.get("pfirrmann")
-        found.append(Outline(_points(quad), "" if grade is None else str(grade.grade), x, y, "disc"))
+        pfirrmann = said.grades.get("pfirrmann")
+        grade = None if pfirrmann is None else pfirrmann.grade
+        name = "" if grade is None else str(grade)
+        found.append(Outline(_points(quad), name, x, y, "disc", grade=grade))
     return tuple(found)
 
 

@@ -120,6 +120,30 @@ def test_hotspots_lie_where_the_evidence_is_in_the_patient(
     assert not (tmp_path / "out/hotspots").exists()  # of an earlier run
 
 
+def test_changes_since_an_earlier_grading_are_a_table_of_their_own(
+    loads: list, spine: Any, scan_file: Path, tmp_path: Path
+) -> None:
+    assert run("grade", scan_file, "--out", tmp_path / "then").exit_code == 0
+    other = spine.write_scan(tmp_path / "lumbar_again_t2.nii.gz", "RAS")
+    ran = run("grade", other, "--compare", tmp_path / "then", "--out", tmp_path / "now")
+    assert ran.exit_code == 0, ran.output
+    changes = rows(tmp_path / "now/changes.csv")
+    assert len(changes) == 4 * 2
+    assert {(c["difference"], c["limit"], c["beyond_noise"]) for c in changes} == {("+0.0000", "", "no")}
+    warnings = json.loads((tmp_path / "now/result.json").read_text(encoding="utf-8"))["warnings"]
+    assert any("make sure that both scans are of one person" in warning for warning in warnings)
+    assert run("grade", other, "--out", tmp_path / "now").exit_code == 0
+    assert not (tmp_path / "now/changes.csv").exists()  # of an earlier run
+    loads.clear()
+    missing = run("grade", other, "--compare", tmp_path / "nowhere", "--out", tmp_path / "now")
+    assert missing.exit_code == 2
+    assert "must be a folder of `siamed grade`" in " ".join(missing.output.split())
+    two = run("grade", other, scan_file, "--compare", tmp_path / "then", "--out", tmp_path / "both")
+    assert two.exit_code == 2
+    assert "goes with one scan, 2 were found" in " ".join(two.output.split())
+    assert not loads  # nothing was loaded for either
+
+
 def test_results_as_dicom_lie_beside_and_a_scan_of_another_format_is_a_case_of_its_own(
     loads: list, spine: Any, tmp_path: Path
 ) -> None:

@@ -63,7 +63,7 @@ def test_a_set_holds_the_grade_itself_and_counts_as_the_standard_does() -> None:
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
-    calibration = GradeCalibration(0.9, {"pfirrmann": 1.5}, {"pfirrmann": 0.2})
+    calibration = GradeCalibration(0.9, {"pfirrmann": 1.5}, {"pfirrmann": 0.2}, {"pfirrmann": 0.7})
     assert GradeCalibration.read(calibration.write(tmp_path / "c.json", {})) == calibration
     (tmp_path / "other.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match="other.json does not"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import datetime, timezone
 from html.parser import HTMLParser
 from pathlib import Path
@@ -83,6 +84,43 @@ def test_the_page_names_every_level_grade_and_bundle(page: Page, reading: Any) -
     assert "1, 2 or 3 at 90 %" in page.text
     assert page.text.count("at 90 %") == 1  # of the others the grade stands alone
     assert "“At 90 %” names the grades" in page.text
+
+
+def test_what_changed_since_an_earlier_scan_stands_on_the_page(reading: Any) -> None:
+    assert "Since an earlier scan" not in Page(render_report(reading)).text
+    result = reading.result
+    bundles = (result.bundles[0], replace(result.bundles[1], repeatability={"pfirrmann": 0.5}))
+    earlier = replace(result, discs=result.discs[:3], scan=replace(result.scan, scan_id="scan-before"))
+    given = earlier.discs[0].grades["pfirrmann"]
+    moved = replace(given, grade=3, expected=given.expected + 1)
+    earlier = replace(
+        earlier,
+        discs=(
+            replace(earlier.discs[0], grades={**earlier.discs[0].grades, "pfirrmann": moved}),
+            *earlier.discs[1:],
+        ),
+    )
+    text = Page(
+        render_report(replace(reading, result=replace(result, bundles=bundles)).compared([earlier]))
+    ).text
+    assert "Since an earlier scan 1 of 3 differences is larger" in text
+    assert "By repetition alone about 0 of 3 would be." in text
+    assert "Not in both scans: L5-S1." in text
+    assert "scan-before" in text
+    assert "3 → 2 -1.00 beyond noise" in text
+    assert text.count("beyond noise") == 1
+    assert "± 0.50" in text
+    without = Page(render_report(reading.compared([earlier, earlier]))).text
+    assert "Since an earlier scan (2 of 2) How far repeated gradings differ is not known" in without
+    assert "beyond noise" not in without
+
+
+def test_discs_are_colored_by_their_grade(reading: Any) -> None:
+    html = render_report(reading)
+    drawn = re.findall(r'<polygon class="disc grade-(\d)"', html)
+    grades = [str(disc.grades["pfirrmann"].grade) for disc in reading.result.discs]
+    assert drawn[:4] == grades  # in the large picture
+    assert "colored by their Pfirrmann grade" in html
 
 
 def test_warnings_stand_on_the_page(spine: Any, scan_file: Path) -> None:

@@ -23,10 +23,11 @@ import torch
 
 from siamed.networks.vgg_m import MultiTaskVGGM
 from siamed.pipeline.experiments.record import circumstances
-from siamed.pipeline.grading import TASKS, DiscGrader
+from siamed.pipeline.grading import DiscGrader
 from siamed.pipeline.grading.averaging import dense_probabilities, paper_views
 from siamed.pipeline.grading.crops import DiscCrops
 from siamed.pipeline.grading.tasks import class_counts
+from siamed.pipeline.tasks import SPIDER
 
 logger = logging.getLogger("averaging")
 
@@ -35,7 +36,7 @@ FIELD = (112, 224)
 
 def paper_grader() -> DiscGrader:
     """SpineNet at the paper's size, with random weights."""
-    tasks = list(TASKS)
+    tasks = [task.name for task in SPIDER]
     network = MultiTaskVGGM(class_counts(tasks), 9, FIELD, 1.0, 1024, 0.0, batch_norm=False)
     return DiscGrader(network, tasks, 9, FIELD, FIELD)
 

@@ -157,11 +157,17 @@ def trunk_features(trunk: VGGMTrunk, pool5: nn.Module, cells: tuple[int, int]) -
 
 
 def _connected(sizes: Sequence[int], dropout: float, first: int, stop: int) -> list[nn.Module]:
-    """FC6 and FC7, those from ``first`` up to ``stop``; sizes are of Conv5's features and of a layer."""
-    features, hidden = sizes
-    fc6 = [nn.Flatten(), nn.Dropout(dropout), nn.Linear(features, hidden), nn.ReLU(inplace=True)]
-    fc7 = [nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(inplace=True)]
+    """FC6 and FC7, those from ``first`` up to ``stop``; sizes are those of Conv5's features, FC6 and FC7."""
+    fc6 = [nn.Flatten(), nn.Dropout(dropout), nn.Linear(sizes[0], sizes[1]), nn.ReLU(inplace=True)]
+    fc7 = [nn.Dropout(dropout), nn.Linear(sizes[1], sizes[2]), nn.ReLU(inplace=True)]
     return [layer for block in [fc6, fc7][first:stop] for layer in block]
+
+
+def _glorot(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 class MultiTaskVGGM(nn.Module):
@@ -172,7 +178,7 @@ class MultiTaskVGGM(nn.Module):
         slices: sagittal slices of a volume.
         spatial_size: (H, W) of a volume.
         width: factor on the trunk's widths.
-        hidden: width of FC6 and FC7 (4096 and 1024 in the paper).
+        hidden: width of FC6 and FC7, one for both or a pair (4096 and 1024 in the paper).
         dropout: before FC6 and FC7.
         batch_norm: see :class:`VGGMTrunk`.
         conv2_stride: see :class:`VGGMTrunk`.
@@ -182,6 +188,9 @@ class MultiTaskVGGM(nn.Module):
         volumetric: see :class:`VGGMTrunk`.
         branch_point: last layer that the tasks share, one of :data:`BRANCH_POINTS`; "none" gives each task a
             network of its own.
+        subtract_mean: take from each slice the mean of the training volumes, ``mean``, which is kept with the
+            weights and 0 until it is set.
+        glorot: initialize by [glorot2010], biases 0, as the paper does; else as torch does.
 
     Shape:
         - input ``(B, 1, D, H, W)``, intensities in [0, 1];
@@ -194,7 +203,7 @@ class MultiTaskVGGM(nn.Module):
         slices: int,
         spatial_size: Sequence[int],
         width: float,
-        hidden: int,
+        hidden: int | Sequence[int],
         dropout: float,
         batch_norm: bool,
         conv2_stride: int = 2,
@@ -202,6 +211,8 @@ class MultiTaskVGGM(nn.Module):
         bfloat16: bool = False,
         volumetric: bool = False,
         branch_point: str = "conv5",
+        subtract_mean: bool = False,
+        glorot: bool = False,
     ) -> None:
         super().__init__()
         self.in_bfloat16 = bfloat16  # nn.Module has a method of the argument's name
@@ -209,6 +220,8 @@ class MultiTaskVGGM(nn.Module):
             raise ValueError(f"classes must hold 2 or more for each task, got {list(classes)}")
         if branch_point not in BRANCH_POINTS:
             raise ValueError(f"branch_point must be one of {list(BRANCH_POINTS)}, got {branch_point!r}")
+        if not isinstance(hidden, int) and len(hidden) != 2:
+            raise ValueError(f"hidden must be one width or two, FC6's and FC7's, got {list(hidden)}")
         self.classes = [int(c) for c in classes]
         shared = BRANCH_POINTS[branch_point]
         arguments = (slices, width, batch_norm, conv2_stride, volumetric)
@@ -216,7 +229,8 @@ class MultiTaskVGGM(nn.Module):
         self.stride = whole.stride
         self.pool5 = nn.MaxPool2d(2) if pool5 else nn.Identity()
         self.cells = trunk_cells(whole, spatial_size)
-        sizes = (trunk_features(whole, self.pool5, self.cells), hidden)
+        fc6, fc7 = (hidden, hidden) if isinstance(hidden, int) else hidden
+        sizes = (trunk_features(whole, self.pool5, self.cells), fc6, fc7)
         self.trunk: nn.Module = whole
         if shared < 5:
             self.trunk = VGGMTrunk(*arguments, last=shared) if shared else nn.Identity()
@@ -225,9 +239,14 @@ class MultiTaskVGGM(nn.Module):
         self.tails = nn.ModuleList(VGGMTrunk(*arguments, first=shared + 1) for _ in range(copies))
         self.neck = nn.Sequential(*_connected(sizes, dropout, 0, max(0, shared - 5)))
         self.branches = nn.ModuleList(
-            nn.Sequential(*_connected(sizes, dropout, max(0, shared - 5), 2), nn.Linear(hidden, count))
+            nn.Sequential(*_connected(sizes, dropout, max(0, shared - 5), 2), nn.Linear(fc7, count))
             for count in self.classes
         )
+        self.subtract_mean = subtract_mean  # only then is the mean one of the weights
+        self.mean: torch.Tensor
+        self.register_buffer("mean", torch.zeros(slices), persistent=subtract_mean)
+        if glorot:
+            self.apply(_glorot)
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         if not torch.jit.is_scripting():  # TorchScript knows autocast only as a constant
@@ -241,6 +260,8 @@ class MultiTaskVGGM(nn.Module):
 
     def _cells_of(self, volume: torch.Tensor) -> list[torch.Tensor]:
         """What Conv5 gives: one tensor, or one a task where it comes after the branch point."""
+        if self.subtract_mean:
+            volume = volume - self.mean.view(1, 1, -1, 1, 1)
         shared = self.trunk(volume)
         cells = [tail(shared) for tail in self.tails]
         return cells if len(cells) > 0 else [shared]

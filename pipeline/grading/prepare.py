@@ -27,11 +27,12 @@ from siamed.pipeline.datasets.spider import middle_slice_copies, spider_manifest
 from siamed.pipeline.detection import VertebraDetector
 from siamed.pipeline.detection.training_data import canonical_image
 from siamed.pipeline.detection.vertebra import Column
+from siamed.pipeline.tasks import SPIDER
 from siamed.transforms.extract_disc import ExtractDisc
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
 from .crops import DiscCrops
-from .tasks import MISSING, TASKS
+from .tasks import MISSING
 
 __all__ = ["DETECTION_BUNDLE", "SEQUENCES", "disc_numbers", "main", "prepare_crops"]
 
@@ -111,14 +112,14 @@ def prepare_crops(
         cases=np.array([scan.case_id for scan, _, _ in found]),
         sequences=np.array([scan.sequence for scan, _, _ in found]),
         discs=np.array([number for _, number, _ in found], np.int16),
-        tasks=tuple(TASKS),
+        tasks=tuple(task.name for task in SPIDER),
         info=info,
     )
 
 
 def _grades(manifest: Manifest, subject: str, number: int) -> list[int]:
     grades = manifest.gradings[(subject, number)]
-    return [grades.get(task, MISSING) for task in TASKS]
+    return [grades.get(task.name, MISSING) for task in SPIDER]
 
 
 def _graded_discs(

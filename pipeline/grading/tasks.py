@@ -1,8 +1,8 @@
-"""What is graded, and how a grade becomes a class index.
+"""Tasks of a network: how many classes they have, and how a grade becomes a class index.
 
 Outside of tensors a grade is counted as its standard counts it: Pfirrmann 1 to 5 [pfirrmann2001], Modic
 type 0 (none) to 3, findings 0 (absent) and 1 (present) [vandergraaf2024spider]. In tensors it is its place
-in :data:`TASKS`, and ``MISSING`` where it is not known.
+in :data:`TASKS`, and ``MISSING`` where it is not known. What tasks there are: :mod:`siamed.pipeline.tasks`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from siamed.networks.losses.multi_task import MISSING
+from siamed.pipeline.tasks import GRADES as TASKS
 
 __all__ = ["MISSING", "TASKS", "class_counts", "class_indices"]
-
-TASKS: dict[str, tuple[int, ...]] = {
-    "pfirrmann": (1, 2, 3, 4, 5),
-    "narrowing": (0, 1),
-    "upper_endplate": (0, 1),
-    "lower_endplate": (0, 1),
-    "modic": (0, 1, 2, 3),
-    "spondylolisthesis": (0, 1),
-    "herniation": (0, 1),
-    "bulging": (0, 1),
-}
-"""Task -> its grades, in the order of the network's scores."""
 
 
 def class_counts(tasks: Sequence[str]) -> list[int]:

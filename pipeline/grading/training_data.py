@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from siamed.networks.losses.multi_task import MultiTaskLoss, class_weights
+from siamed.networks.vgg_m import MultiTaskVGGM
 from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.tasks import loss_weights
 
 from .crops import DiscCrops
 from .tasks import class_counts, class_indices
 
-__all__ = ["balanced_loss", "crop_items"]
+__all__ = ["balanced_loss", "crop_items", "with_mean"]
 
 
 def crop_items(
@@ -65,7 +67,7 @@ def balanced_loss(
     items: Sequence[dict[str, Any]],
     tasks: Sequence[str],
     balance_power: float,
-    task_weights: Sequence[float],
+    task_weights: Sequence[float] | None,
     softness: Sequence[float],
 ) -> MultiTaskLoss:
     """The loss, with class weights counted on the training items.
@@ -74,10 +76,30 @@ def balanced_loss(
         items: of :func:`crop_items`, the training part alone.
         tasks: as in the items.
         balance_power: see :func:`siamed.networks.losses.multi_task.class_weights`.
-        task_weights: weight of each task.
+        task_weights: weight of each task; None takes those of the tasks' set.
         softness: see :class:`siamed.networks.losses.multi_task.MultiTaskLoss`.
     """
     labels = torch.stack([item["label"] for item in items]).numpy()
     classes = class_counts(tasks)
     weights = [class_weights(labels[:, t], count, balance_power) for t, count in enumerate(classes)]
-    return MultiTaskLoss(classes, weights, task_weights, softness)
+    return MultiTaskLoss(classes, weights, task_weights or loss_weights(tasks), softness)
+
+
+def with_mean(
+    network: MultiTaskVGGM, items: Sequence[dict[str, Any]], field_px: Sequence[int], subtract_mean: bool
+) -> MultiTaskVGGM:
+    """The network with the mean of each slice of its training volumes, to be taken from what it is given.
+
+    Args:
+        network: changed in place.
+        items: of :func:`crop_items`, the training part alone.
+        field_px: (rows, columns) of a crop that the centered view covers; its margin does not count.
+        subtract_mean: False leaves the network as it is.
+    """
+    if subtract_mean:
+        rows, columns = items[0]["image"].shape[-2:]
+        top, left = (rows - field_px[0]) // 2, (columns - field_px[1]) // 2
+        inside = (..., slice(top, top + field_px[0]), slice(left, left + field_px[1]))
+        total = sum(item["image"][0][inside].double().mean((-2, -1)) for item in items)
+        network.mean.copy_(torch.as_tensor(total) / len(items))
+    return network

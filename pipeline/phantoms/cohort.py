@@ -118,9 +118,10 @@ def write_cohort(
     from siamed.pipeline.datasets.splits import make_folds
     from siamed.pipeline.experiments.files import write_json
     from siamed.pipeline.grading.crops import DiscCrops
-    from siamed.pipeline.grading.tasks import MISSING, TASKS
+    from siamed.pipeline.grading.tasks import MISSING
     from siamed.pipeline.pairs.prepare import save_volume
     from siamed.pipeline.pairs.volumes import VolumeTable
+    from siamed.pipeline.tasks import SPIDER
 
     folder = Path(folder)
     cut = _Cutter()
@@ -138,8 +139,9 @@ def write_cohort(
         for number, grade, volume in cut.discs(visit.phantom):
             discs.append((visit, number, grade, volume.as_tensor()[0].numpy().astype(np.float16)))
     VolumeTable.from_rows(folder / "volumes", rows).write()
-    grades = np.full((len(discs), len(TASKS)), MISSING, np.int16)
-    grades[:, list(TASKS).index("pfirrmann")] = [grade for _, _, grade, _ in discs]
+    grades = np.full((len(discs), len(SPIDER)), MISSING, np.int16)
+    tasks = tuple(task.name for task in SPIDER)
+    grades[:, tasks.index("pfirrmann")] = [grade for _, _, grade, _ in discs]
     digest = hashlib.sha256(repr(visits).encode()).hexdigest()
     DiscCrops(
         images=np.stack([image for *_, image in discs]),
@@ -148,7 +150,7 @@ def write_cohort(
         cases=np.array([visit.scan_id for visit, *_ in discs]),
         sequences=np.array(["T2"] * len(discs)),
         discs=np.array([number for _, number, _, _ in discs], np.int16),
-        tasks=tuple(TASKS),
+        tasks=tasks,
         info={"phantom_cohort": {"subjects": subjects, "seed": seed}, "visits_sha256": digest},
     ).save(folder / "crops.npz")
     families = {str(subject): str(family or subject) for subject, family, *_ in visits}

@@ -22,8 +22,8 @@ from siamed.pipeline.report.pictures import (
     slice_picture,
     strip,
 )
-from siamed.pipeline.report.tasks import task_title, value_title
 from siamed.pipeline.results import SCHEMA
+from siamed.pipeline.tasks import task_title, value_title
 
 if TYPE_CHECKING:
     from siamed.pipeline.results import DiscResult, GradeResult

@@ -27,10 +27,10 @@ from pydicom.sr.coding import Code
 from siamed import __version__
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.experiments.files import replace_file
-from siamed.pipeline.report.tasks import task_title, value_title
 from siamed.pipeline.results import DiscResult, SpineResult
 from siamed.pipeline.scans.dicom import silence
 from siamed.pipeline.scans.scan import Scan, check_is_dicom
+from siamed.pipeline.tasks import task_title, value_title
 
 __all__ = ["write_map", "write_report"]
 

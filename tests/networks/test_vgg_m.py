@@ -114,7 +114,29 @@ def test_it_can_be_scripted(point: str) -> None:
     torch.testing.assert_close(torch.jit.script(network)(volume), network(volume))
 
 
+def test_the_mean_is_taken_from_each_slice_and_kept_with_the_weights() -> None:
+    network, plain = small(slices=3, subtract_mean=True).eval(), small(slices=3).eval()
+    volume, mean = torch.rand(2, 1, 3, 56, 112), torch.tensor([0.1, 0.2, 0.3])
+    torch.testing.assert_close(network(volume), plain(volume))  # 0 until it is set
+    network.mean.copy_(mean)
+    torch.testing.assert_close(network(volume), plain(volume - mean.view(1, 1, 3, 1, 1)))
+    assert set(network.state_dict()) - set(plain.state_dict()) == {"mean"}
+    again = small(slices=3, subtract_mean=True).eval()
+    again.load_state_dict(network.state_dict())
+    torch.testing.assert_close(again(volume), network(volume))
+
+
+def test_glorots_weights_have_his_spread_and_no_biases() -> None:
+    layer = small(glorot=True, hidden=[64, 48], batch_norm=False).branches[0][5]
+    assert tuple(layer.weight.shape) == (48, 64)
+    bound = (6 / (64 + 48)) ** 0.5  # [glorot2010, Eq. 16]
+    assert 0.95 * bound < float(layer.weight.detach().abs().max()) <= bound
+    assert not layer.bias.any()
+
+
 def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match="hidden must be one width or two, .* got \\[1, 2, 3\\]"):
+        small(hidden=[1, 2, 3])
     with pytest.raises(ValueError, match="slices must be at least 1, got 0"):
         VGGMTrunk(slices=0, width=1.0, batch_norm=False)
     with pytest.raises(ValueError, match=r"width must be in \(0, 4\], got 0"):

@@ -14,7 +14,8 @@ from siamed.pipeline.grading.metrics import (
     confusion,
     grade_metrics,
 )
-from siamed.pipeline.grading.tasks import MISSING, TASKS, class_counts, class_indices
+from siamed.pipeline.grading.tasks import MISSING, class_counts, class_indices
+from siamed.pipeline.tasks import SPIDER
 
 
 def test_figures_by_hand() -> None:
@@ -86,7 +87,7 @@ def test_grades_become_class_indices_as_their_standards_count() -> None:
     tasks = ["pfirrmann", "modic", "bulging"]
     assert class_counts(tasks) == [5, 4, 2]
     assert class_indices({"pfirrmann": 1, "modic": 3}, tasks) == [0, 3, MISSING]
-    assert sum(class_counts(list(TASKS))) == 21
+    assert sum(class_counts([task.name for task in SPIDER])) == 21
     with pytest.raises(ValueError, match=r"pfirrmann must be one of \(1, 2, 3, 4, 5\), got 0"):
         class_indices({"pfirrmann": 0}, tasks)
     with pytest.raises(ValueError, match="tasks must be some of"):

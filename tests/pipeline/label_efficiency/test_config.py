@@ -12,9 +12,9 @@ import yaml
 
 from siamed.networks.vgg_m import BRANCH_POINTS
 from siamed.pipeline.datasets.splits import fold_parts
-from siamed.pipeline.grading.tasks import TASKS
 from siamed.pipeline.label_efficiency.config import Budget, Experiment, read_experiment
 from siamed.pipeline.label_efficiency.plan import cells, nested_subjects, write_split
+from siamed.pipeline.tasks import SPIDER
 
 FOLDS = [[f"s{i}" for i in range(start, start + 5)] for start in (0, 5, 10)]
 
@@ -162,9 +162,9 @@ def test_shipped_experiments_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "folds.json").write_text(json.dumps({"folds": FOLDS}), encoding="utf-8")
     branches = read_experiment(folder / "branch_points.yaml", {"crops_file": "c.npz"})
     assert list(branches.arms) == list(BRANCH_POINTS)
-    assert branches.scorer.parts == tuple(TASKS)
+    assert branches.scorer.parts == tuple(task.name for task in SPIDER)
     ingredients = read_experiment(folder / "ingredients.yaml", {"crops_file": "c.npz", "volumes": "v"})
-    assert len(ingredients.scorer.parts) == 2 * len(TASKS)
+    assert len(ingredients.scorer.parts) == 2 * len(SPIDER)
     phantom = read_experiment(folder / "label_efficiency_phantom.yaml", {"cohort": str(tmp_path)})
     assert phantom.split == tmp_path / "folds.json"
     assert phantom.options["hparams#slices"] == 9

@@ -30,20 +30,22 @@ import numpy as np
 import torch
 
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, run_network
+from siamed.pipeline.datasets.spider import read_gradings
 from siamed.pipeline.datasets.splits import fold_parts, read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
 from .averaging import paper_views
-from .calibration import GradeCalibration, fit_grade_calibration, repeated_differences
+from .calibration import fit_grade_calibration
 from .crops import DiscCrops
 from .figures import draw_reliability
 from .grader import DiscGrader
-from .metrics import METRICS, bootstrap_intervals, confusion, grade_metrics
+from .metrics import confusion, grade_metrics
+from .summary import mean_of_seeds, pair, repeatability, second_reading, summarize
 from .tasks import MISSING, TASKS
 
-__all__ = ["looks", "main", "repeatability", "score", "summarize", "train", "write_results"]
+__all__ = ["looks", "main", "score", "train", "write_results"]
 
 log = logging.getLogger(__name__)
 
@@ -102,58 +104,6 @@ def score(
     return result
 
 
-def _pair(rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([row["truth"] for row in rows]), np.array([row["predicted"] for row in rows])
-
-
-def summarize(rows: Sequence[dict[str, Any]], task: str) -> dict[str, Any]:
-    """Figures of one task: each seed over all folds, each fold of each seed, mean and range over the seeds,
-    an interval over patients for each seed and, apart, the seeds together (the likeliest grade of their
-    mean probabilities)."""
-    known = [row for row in rows if row["task"] == task]
-    seeds: dict[str, Any] = {}
-    for seed in sorted({row["seed"] for row in known}):
-        of_seed = [row for row in known if row["seed"] == seed]
-        folds = {
-            f: [row for row in of_seed if row["fold"] == f] for f in sorted({r["fold"] for r in of_seed})
-        }
-        seeds[str(seed)] = {
-            "all_folds": grade_metrics(*_pair(of_seed)),
-            "interval_95_over_patients": bootstrap_intervals(
-                *_pair(of_seed), [r["subject_id"] for r in of_seed]
-            ),
-            "folds": {str(fold): grade_metrics(*_pair(members)) for fold, members in folds.items()},
-        }
-    values = {name: [figures["all_folds"][name] for figures in seeds.values()] for name in METRICS}
-    together: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in known:
-        together.setdefault((row["case_id"], row["disc"]), []).append(row)
-    likeliest = [
-        TASKS[task][int(np.mean([r["probabilities"] for r in m], axis=0).argmax())] for m in together.values()
-    ]
-    truth = np.array([members[0]["truth"] for members in together.values()])
-    return {
-        "discs": len(together),
-        "patients": len({row["subject_id"] for row in known}),
-        "mean": {name: float(np.mean(v)) for name, v in values.items()},
-        "range": {name: [float(min(v)), float(max(v))] for name, v in values.items()},
-        "seeds": seeds,
-        "seeds_together": {
-            **grade_metrics(truth, likeliest),
-            "interval_95_over_patients": bootstrap_intervals(
-                truth, np.array(likeliest), [members[0]["subject_id"] for members in together.values()]
-            ),
-        },
-    }
-
-
-def _mean_of_seeds(rows: Sequence[dict[str, Any]], task: str) -> dict[str, float]:
-    known = [row for row in rows if row["task"] == task]
-    seeds = sorted({row["seed"] for row in known})
-    figures = [grade_metrics(*_pair([row for row in known if row["seed"] == seed])) for seed in seeds]
-    return {name: float(np.mean([own[name] for own in figures])) for name in METRICS}
-
-
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     names = ["fold", "seed", "task", "subject_id", "case_id", "disc", "truth", "predicted"]
 
@@ -170,46 +120,9 @@ def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def _confusion(path: Path, rows: Sequence[dict[str, Any]], task: str) -> None:
     matrix = ConfusionMatrix([str(g) for g in TASKS[task]], title=f"{task} grade, all seeds and folds")
-    matrix.counts += confusion(*_pair([row for row in rows if row["task"] == task]), task)
+    matrix.counts += confusion(*pair([row for row in rows if row["task"] == task]), task)
     figure = matrix(None)
     replace_file(path, lambda beside: figure.savefig(beside, dpi=120, format="png"))
-
-
-def repeatability(
-    rows: Sequence[dict[str, Any]],
-    repeats: Sequence[dict[str, Any]],
-    tasks: Sequence[str],
-    calibration: GradeCalibration,
-) -> dict[str, dict[str, float]]:
-    """For each task how far the expected grades of a disc differ between two scans of one day.
-
-    Args:
-        rows: of :func:`score`.
-        repeats: the same of the second scans.
-        tasks: which tasks.
-        calibration: of the grader.
-
-    Returns:
-        Pairs of scans of a disc by one training, discs, and median and 95th percentile of the difference;
-        nothing for a task without a pair.
-    """
-    key = ("seed", "fold", "task", "subject_id", "disc")
-    seconds = {tuple(row[name] for name in key): row["probabilities"] for row in repeats}
-    found = {}
-    for task in tasks:
-        own = [row for row in rows if row["task"] == task and tuple(row[name] for name in key) in seconds]
-        if not own:
-            continue
-        one = np.stack([row["probabilities"] for row in own])
-        other = np.stack([seconds[tuple(row[name] for name in key)] for row in own])
-        differences = repeated_differences(calibration, task, one, other)
-        found[task] = {
-            "pairs": len(own),
-            "discs": len({(row["subject_id"], row["disc"]) for row in own}),
-            "median": float(np.median(differences)),
-            "percentile_95": float(np.percentile(differences, 95)),
-        }
-    return found
 
 
 def _calibrate(
@@ -242,6 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sequences", nargs="+", default=["T2"], help="scans that are scored")
     parser.add_argument("--repeat", default="T2_SPACE", help="a second sequence of the same day")
+    parser.add_argument(
+        "--second_reader", type=Path, help="a second reading, in the form of SPIDER's gradings"
+    )
     parser.add_argument("--unseen", type=Path, help="JSON list of patients that no choice has looked at")
     chosen, options = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -250,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options += ["--tracking_uri", f"sqlite:///{chosen.out.resolve() / 'mlruns.db'}"]
     split, crops = bundle_path(BUNDLE) / "configs" / "folds.json", DiscCrops.load(chosen.crops_file)
     unseen = set(read_json(chosen.unseen) or ()) if chosen.unseen else set()
+    second = read_gradings(chosen.second_reader) if chosen.second_reader else {}
     # How a disc is looked at is no part of a training.
     shipped = {name: bundle_hparams(BUNDLE)[name] for name in ("views", "dense")}
     rows: list[dict[str, Any]] = []
@@ -275,8 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for row in rows
                 if row["task"] == "pfirrmann" and (row["seed"], row["fold"]) == (seed, fold)
             ]
-            log.info("seed %d fold %d Pfirrmann: %s", seed, fold, grade_metrics(*_pair(mine)))
-        write_results(chosen.out, rows, others, crops, unseen, repeats)
+            log.info("seed %d fold %d Pfirrmann: %s", seed, fold, grade_metrics(*pair(mine)))
+        write_results(chosen.out, rows, others, crops, unseen, repeats, second)
     return 0
 
 
@@ -287,6 +204,7 @@ def write_results(
     crops: DiscCrops,
     unseen: set[str],
     repeats: Sequence[dict[str, Any]] = (),
+    second: Mapping[tuple[str, int], Mapping[str, int]] | None = None,
 ) -> None:
     """Write all files of the module.
 
@@ -297,6 +215,7 @@ def write_results(
         crops: what was graded.
         unseen: patients whom no choice has looked at.
         repeats: rows of second scans of the same day.
+        second: a second reading: (subject, disc from the lowest up) -> task -> grade.
     """
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     summary: dict[str, Any] = {
@@ -304,7 +223,7 @@ def write_results(
         "all": {task: summarize(rows, task) for task in tasks},
         "looks": {
             name: {
-                who: {task: _mean_of_seeds(chosen, task) for task in tasks}
+                who: {task: mean_of_seeds(chosen, task) for task in tasks}
                 for who, chosen in (
                     ("all", members),
                     ("looked at", [row for row in members if row["subject_id"] not in unseen]),
@@ -315,6 +234,8 @@ def write_results(
             for name, members in {"shipped": rows, **others}.items()
         },
     }
+    if second:
+        summary["second_reading"] = {task: second_reading(rows, second, task) for task in tasks}
     held = [row for row in rows if row["subject_id"] in unseen]
     if held:
         summary["unseen"] = {"pfirrmann": summarize(held, "pfirrmann")}

@@ -98,19 +98,3 @@ def test_what_is_written_says_each_seed_the_looks_and_the_unseen(tmp_path: Path)
     assert figures["discs"] == 12
     assert (tmp_path / "reliability.png").is_file()
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 13
-
-
-def test_repeated_scans_say_how_far_expected_grades_differ() -> None:
-    rows = rows_of(0, [1, 2, 3], [1, 2, 3]) + rows_of(1, [1, 2, 3], [1, 2, 3])
-    repeats = rows_of(0, [1, 2], [1, 4]) + rows_of(1, [1, 2], [2, 2])
-    calibration = GradeCalibration(0.9, {}, {})
-    found = cross_validate.repeatability(rows, repeats, ["pfirrmann", "bulging"], calibration)
-    # Expected grades move by half the step: 0.6 lies on the grade, 0.1 on each of the others.
-    assert found == {
-        "pfirrmann": {
-            "pairs": 4,
-            "discs": 2,
-            "median": pytest.approx(0.25),
-            "percentile_95": pytest.approx(np.percentile([0.0, 1.0, 0.5, 0.0], 95)),
-        }
-    }

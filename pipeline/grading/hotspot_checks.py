@@ -56,7 +56,7 @@ from .hotspot_metrics import (
 )
 from .hotspots import EvidenceHotspots
 
-__all__ = ["PlantedResult", "main", "planted_defects", "reader_regions"]
+__all__ = ["PlantedResult", "graders_of", "main", "planted_defects", "reader_regions"]
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,8 @@ def _defect(discs: LesionDiscs, index: int) -> np.ndarray:
     return region
 
 
-def _graders(runs: str | None, folds: Sequence[int]) -> Iterator[tuple[int, DiscGrader, Mapping[str, Any]]]:
+def graders_of(runs: str | None, folds: Sequence[int]) -> Iterator[tuple[int, DiscGrader, Mapping[str, Any]]]:
+    """For each fold its number, the grader of its run, or the shipped one without runs, and its hparams."""
     for fold in folds:
         if runs is None:
             network, hparams = load_network(BUNDLE), bundle_hparams(BUNDLE)
@@ -208,7 +209,7 @@ def _on_crops(
     """Randomized weights, deletion and insertion, on as many T2 discs of each fold."""
     randomized: list[dict[str, float]] = []
     curves: dict[str, list[np.ndarray]] = {}
-    graders = tqdm(_graders(runs, folds), "folds", len(folds), disable=not sys.stderr.isatty())
+    graders = tqdm(graders_of(runs, folds), "folds", len(folds), disable=not sys.stderr.isatty())
     for fold, grader, hparams in graders:
         own = crops.of(fold_parts(split, fold, "validation"), ["T2"])
         chosen = np.sort(np.random.default_rng(fold).permutation(len(own))[:discs])
@@ -237,7 +238,7 @@ def _on_masks(
     detector = VertebraDetector.from_bundle(DETECTION_BUNDLE)
     hits: dict[str, list[np.ndarray]] = {}
     areas: list[float] = []
-    for fold, grader, hparams in _graders(runs, folds):
+    for fold, grader, hparams in graders_of(runs, folds):
         scans = labelled_volumes(dataset_dir, ["space_half"], fold_parts(split, fold, "validation"))
         for scan in tqdm(scans, desc=f"volumes of fold {fold}", disable=not sys.stderr.isatty()):
             found = list(reader_regions(scan.image, scan.label, detector))

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
     from siamed.pipeline.detection.vertebra import Column
 
-__all__ = ["Volumes", "cut_bodies", "cut_discs"]
+__all__ = ["DISC_SLICES", "Volumes", "cut_bodies", "cut_discs"]
 
 logger = logging.getLogger(__name__)
+
+DISC_SLICES = 9
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def cut_discs(
     view: MetaTensor,
     column: Column,
     margin_px: tuple[int, int] = (0, 0),
+    slices: int = DISC_SLICES,
 ) -> Volumes:
     """Cut out the column's discs, 9 x 112 x 224, as the grader was trained on them.
 
@@ -45,11 +48,12 @@ def cut_discs(
         view: ``(1, D, H, W)`` in LIP.
         column: the vertebrae and discs found in it.
         margin_px: rows and columns added at each side.
+        slices: of a volume.
     """
     from siamed.transforms.extract_disc import ExtractDisc
 
     bodies = [v.slice_corners_mm for v in column.vertebrae]
-    cut = ExtractDisc.with_margin(margin_px)
+    cut = ExtractDisc.with_margin(margin_px, slices)
 
     def some(indices: Sequence[int]) -> list[MetaTensor]:
         discs = [column.discs[i] for i in indices]

@@ -21,7 +21,7 @@ import numpy as np
 
 from siamed import __version__
 from siamed.pipeline.changes import ScanChanges, compare_results
-from siamed.pipeline.cuts import Volumes, cut_bodies, cut_discs
+from siamed.pipeline.cuts import DISC_SLICES, Volumes, cut_bodies, cut_discs
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.results import (
     BundleFacts,
@@ -108,7 +108,8 @@ class SpineReader:
     Args:
         detector: maps a sagittal view to a column.
         grader: maps disc volumes ``(N, 1, 9, 160, 320)``, 9 x 112 x 224 with a margin, to N dicts task ->
-            grade; None where only detection or extraction is wanted.
+            grade; one that has a ``depth`` above 9 gets so many slices. None where only detection or extraction
+            is wanted.
         bundles: name, version and hash of the bundles behind them.
         encoder: embeds vertebral bodies; None where that is not wanted.
         hotspots: maps the evidence of grades; None where that is not wanted.
@@ -262,7 +263,8 @@ class SpineReader:
                 path=scan.source,
                 hint="Give a scan that shows the lumbar discs whole.",
             )
-        discs = cut_discs(found.view, found.column, VIEW_MARGIN_PX)
+        slices = max(DISC_SLICES, getattr(self.grader, "depth", DISC_SLICES))
+        discs = cut_discs(found.view, found.column, VIEW_MARGIN_PX, slices)
         if not discs.images:
             raise CaseError(
                 "no-discs",

@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unseen = set(read_json(chosen.unseen) or ()) if chosen.unseen else set()
     second = read_gradings(chosen.second_reader) if chosen.second_reader else {}
     # How a disc is looked at is no part of a training.
-    shipped = {name: bundle_hparams(BUNDLE)[name] for name in ("views", "dense")}
+    shipped = {name: bundle_hparams(BUNDLE)[name] for name in ("views", "dense", "windows", "reflected")}
     rows: list[dict[str, Any]] = []
     others: dict[str, list[dict[str, Any]]] = {}
     repeats: list[dict[str, Any]] = []

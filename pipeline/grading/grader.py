@@ -38,6 +38,8 @@ class DiscGrader:
         calibration: what makes of its probabilities ones that can be trusted; None leaves them as they are.
         dense: look at volumes that have a margin around the field by one dense pass over SpineNet's nine
             shifts [D-0068], instead of by the views.
+        windows: by how many slices the dense pass moves the window of slices.
+        reflected: orders of the slices that it looks at, as they are and reversed.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class DiscGrader:
         device: str | torch.device = "cpu",
         calibration: GradeCalibration | None = None,
         dense: bool = False,
+        windows: Sequence[int] = (0,),
+        reflected: Sequence[bool] = (False,),
     ) -> None:
         if not views:
             raise ValueError("views must hold at least one look, got none")
@@ -59,6 +63,17 @@ class DiscGrader:
         self.tasks, self.classes = tuple(tasks), class_counts(tasks)
         self.slices, self.field_px, self.input_size = int(slices), tuple(field_px), tuple(input_size)
         self.views = tuple(_view(view) for view in views)
+        self.windows, self.reflected = tuple(int(w) for w in windows), tuple(bool(r) for r in reflected)
+        if not self.windows or not self.reflected:
+            raise ValueError(
+                f"windows and reflected must hold one value at least, got {windows} and {reflected}"
+            )
+
+    @property
+    def depth(self) -> int:
+        """Slices of a volume that no look leaves."""
+        shifts = [*self.windows] if self.dense else [view.shift_slices for view in self.views]
+        return self.slices + 2 * max(abs(shift) for shift in shifts)
 
     @classmethod
     def from_bundle(
@@ -82,8 +97,9 @@ class DiscGrader:
         """A grader with a network and a bundle's hyper-parameters."""
         names = ("tasks", "slices", "field_px", "input_size", "views")
         own = {name: hparams[name] for name in names}
-        dense = bool(hparams.get("dense", False))  # a run from before it was one of them has none
-        return cls(network, **own, device=device, calibration=calibration, dense=dense)
+        # A run from before these were hyper-parameters has none.
+        looks = {name: hparams[name] for name in ("dense", "windows", "reflected") if name in hparams}
+        return cls(network, **own, device=device, calibration=calibration, **looks)
 
     def with_views(self, views: Sequence[Sequence[float]]) -> DiscGrader:
         """The same network with other looks at a disc, one by one."""
@@ -138,7 +154,7 @@ class DiscGrader:
         return all(n >= f for n, f in zip(volumes.shape[3:], dense_field(self), strict=True))
 
     def _dense(self, volumes: torch.Tensor) -> torch.Tensor:
-        return torch.cat(dense_probabilities(self, volumes, windows=(0,)), 1)
+        return torch.cat(dense_probabilities(self, volumes, self.windows, self.reflected), 1)
 
     def _average(self, volumes: torch.Tensor) -> torch.Tensor:
         total = torch.zeros(len(volumes), sum(self.classes), device=self.device)

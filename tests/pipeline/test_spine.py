@@ -157,3 +157,13 @@ def test_a_device_that_is_not_here_is_refused() -> None:
 def test_the_command_line_names_the_same_bundles() -> None:
     for name in ("DETECTION_BUNDLE", "GRADING_BUNDLE", "ENCODING_BUNDLE"):
         assert getattr(options, name) == getattr(stage, name)
+
+
+def test_a_grader_gets_the_slices_that_its_looks_need(spine: Any, scan_file: Path) -> None:
+    class Deep(spine.CountingGrader):
+        depth = 11
+
+    grader = Deep()
+    reading = SpineReader(spine.KnowingDetector(), grader).grade(read_scan(scan_file))
+    assert grader.shapes == [(4, 1, 11, 160, 320)]
+    assert reading.discs.images[0].shape[1] == 11

@@ -127,3 +127,25 @@ def test_a_margin_is_looked_at_by_a_dense_pass_where_the_grader_is_told_so() -> 
         assert torch.equal(one, other)
     assert not torch.allclose(plain.probabilities(wide)[0], expected[0])
     assert not dense.with_views([(1.0, 0, 0)]).dense
+
+
+def test_windows_and_orders_of_a_dense_grader_are_the_papers_looks() -> None:
+    torch.manual_seed(0)
+    network = MultiTaskVGGM([5, 2], 3, (56, 112), 0.1, 8, 0.0, batch_norm=True, conv2_stride=1)
+    common = (network, TASKS, 3, (112, 224), (56, 112))
+    whole = DiscGrader(*common, dense=True, windows=(-1, 0, 1), reflected=(False, True))
+    assert (whole.depth, DiscGrader(*common, dense=True).depth, DiscGrader(*common).depth) == (5, 3, 3)
+    volumes = torch.rand(2, 1, whole.depth, 160, 320)
+    found = whole.probabilities(volumes)
+    # 54 looks are the mean of the six passes of nine.
+    passes = [
+        DiscGrader(*common, dense=True, windows=(w,), reflected=(r,)).probabilities(volumes)
+        for w in (-1, 0, 1)
+        for r in (False, True)
+    ]
+    for task, part in enumerate(found):
+        torch.testing.assert_close(part, torch.stack([one[task] for one in passes]).mean(0))
+    with pytest.raises(ValueError, match="volumes must have 5 slices for a window moved by"):
+        whole.probabilities(volumes[:, :, 1:-1])
+    with pytest.raises(ValueError, match="windows and reflected must hold one value at least"):
+        DiscGrader(*common, dense=True, windows=())

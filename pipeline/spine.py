@@ -108,8 +108,7 @@ class SpineReader:
     Args:
         detector: maps a sagittal view to a column.
         grader: maps disc volumes ``(N, 1, 9, 160, 320)``, 9 x 112 x 224 with a margin, to N dicts task ->
-            grade; one that has a ``depth`` above 9 gets so many slices. None where only detection or extraction
-            is wanted.
+            grade; one that has a ``depth`` above 9 gets so many slices. None where grades are not wanted.
         bundles: name, version and hash of the bundles behind them.
         encoder: embeds vertebral bodies; None where that is not wanted.
         hotspots: maps the evidence of grades; None where that is not wanted.

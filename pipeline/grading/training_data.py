@@ -66,7 +66,7 @@ def crop_items(
 def balanced_loss(
     items: Sequence[dict[str, Any]],
     tasks: Sequence[str],
-    balance_power: float,
+    balance_power: float | Sequence[float],
     task_weights: Sequence[float] | None,
     softness: Sequence[float],
 ) -> MultiTaskLoss:
@@ -75,13 +75,20 @@ def balanced_loss(
     Args:
         items: of :func:`crop_items`, the training part alone.
         tasks: as in the items.
-        balance_power: see :func:`siamed.networks.losses.multi_task.class_weights`.
+        balance_power: see :func:`siamed.networks.losses.multi_task.class_weights`; one for all tasks, or one a
+            task.
         task_weights: weight of each task; None takes those of the tasks' set.
         softness: see :class:`siamed.networks.losses.multi_task.MultiTaskLoss`.
     """
     labels = torch.stack([item["label"] for item in items]).numpy()
     classes = class_counts(tasks)
-    weights = [class_weights(labels[:, t], count, balance_power) for t, count in enumerate(classes)]
+    powers = [balance_power] * len(classes) if isinstance(balance_power, int | float) else balance_power
+    if len(powers) != len(classes):
+        raise ValueError(f"balance_power must be one, or one for each of {list(tasks)}, got {balance_power}")
+    weights = [
+        class_weights(labels[:, t], count, power)
+        for t, (count, power) in enumerate(zip(classes, powers, strict=True))
+    ]
     return MultiTaskLoss(classes, weights, task_weights or loss_weights(tasks), softness)
 
 

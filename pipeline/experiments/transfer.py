@@ -18,9 +18,9 @@ from torch import nn
 
 from siamed.networks.vgg_m import VGGMTrunk
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_weights
-from siamed.pipeline.experiments.files import read_json
+from siamed.pipeline.experiments.files import read_json, sha256_of
 
-__all__ = ["TransferReport", "load_trunk", "passport", "with_pretrained_trunk"]
+__all__ = ["TransferReport", "check_left_out", "load_trunk", "passport", "with_pretrained_trunk"]
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +112,30 @@ def with_pretrained_trunk(
     if freeze:
         _whole_trunk(network).freeze()
     return network
+
+
+def check_left_out(run: Path, split: str | Path, fold: int, what: str) -> None:
+    """A finished run may be a source for a fold only if it left out the same subjects.
+
+    Args:
+        run: folder of the run.
+        split: file of folds.
+        fold: the one that must not have been seen.
+        what: the argument's name, for the message.
+
+    Raises:
+        ValueError: if the run is not finished, or was trained on another split or fold.
+    """
+    record = read_json(run / "run.json")
+    if record is None or record["status"] != "FINISHED":
+        raise ValueError(f"{what} must be finished trainings, {run} is none")
+    same = record["data"].get("split", {}).get("sha256") == sha256_of(split)
+    left_out = (record["config"] or {}).get("fold")
+    if not same or left_out != fold:
+        raise ValueError(
+            f"{what} must have left out fold {fold} of {Path(split).name}, {run} left out fold {left_out} of "
+            f"{'the same' if same else 'another'} split"
+        )
 
 
 def _whole_trunk(network: nn.Module) -> VGGMTrunk:

@@ -1,6 +1,7 @@
 """Cross-validate the grader: each fold and seed a training by its bundle, scored on patients it has not seen.
 
-    python -m siamed.pipeline.grading.cross_validate --crops_file crops.npz --out runs/grader_cv
+    python -m siamed.pipeline.grading.cross_validate --crops_file crops.npz --out runs/grader_cv \\
+        --pretrained "runs/siamese_discs/fold_{fold}"
 
 Each training is a tracked run in its own folder, so the command resumes where it was stopped. Figures are
 those of the last epoch: nothing is chosen on the fold that is scored. A volume is graded as the shipped
@@ -34,6 +35,7 @@ from siamed.pipeline.datasets.spider import read_gradings
 from siamed.pipeline.datasets.splits import fold_parts, read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
+from siamed.pipeline.experiments.transfer import check_left_out
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
 from .averaging import paper_views
@@ -52,10 +54,28 @@ log = logging.getLogger(__name__)
 BUNDLE = "spine_mr_disc_grading"
 
 
-def train(fold: int, seed: int, crops_file: Path, output_dir: Path, options: Sequence[str] = ()) -> Path:
+def train(
+    fold: int,
+    seed: int,
+    crops_file: Path,
+    output_dir: Path,
+    options: Sequence[str] = (),
+    pretrained: str | None = None,
+) -> Path:
     """Train one fold and seed by the bundle's configuration, or resume it; returns its folder.
 
     A training that has all its epochs is not started again.
+
+    Args:
+        fold: left out.
+        seed: of the training.
+        crops_file: disc crops.
+        output_dir: of the run.
+        options: words of the command line that go to the training.
+        pretrained: run whose trunk it starts from, with ``{fold}`` in its path.
+
+    Raises:
+        ValueError: if the pretraining did not leave out the same fold.
     """
     done = read_json(output_dir / "run.json")
     if done is None or done["status"] != "FINISHED":
@@ -63,6 +83,10 @@ def train(fold: int, seed: int, crops_file: Path, output_dir: Path, options: Seq
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config)]
         command += ["--crops_file", str(crops_file), "--output_dir", str(output_dir), "--fold", str(fold)]
         command += ["--hparams#seed", str(seed), *options]
+        if pretrained is not None:
+            source = Path(pretrained.format(fold=fold))
+            check_left_out(source, bundle_path(BUNDLE) / "configs" / "folds.json", fold, "pretrained")
+            command += ["--pretrained", str(source.absolute())]
         subprocess.run(command, check=True)
     return output_dir
 
@@ -154,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sequences", nargs="+", default=["T2"], help="scans that are scored")
+    parser.add_argument("--pretrained", help="pretrainings that left out each fold, a path with {fold} in it")
     parser.add_argument("--repeat", default="T2_SPACE", help="a second sequence of the same day")
     parser.add_argument(
         "--second_reader", type=Path, help="a second reading, in the form of SPIDER's gradings"
@@ -174,7 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     repeats: list[dict[str, Any]] = []
     for seed in chosen.seeds:
         for fold in range(len(read_folds(split))):
-            run = train(fold, seed, chosen.crops_file, chosen.out / f"seed_{seed}_fold_{fold}", options)
+            out = chosen.out / f"seed_{seed}_fold_{fold}"
+            run = train(fold, seed, chosen.crops_file, out, options, chosen.pretrained)
             held_out = crops.of(fold_parts(split, fold, "validation"), chosen.sequences)
             network, hparams = run_network(run)
             grader = DiscGrader.from_hparams(network, {**hparams, **shipped})

@@ -75,8 +75,8 @@ def balanced_loss(
     Args:
         items: of :func:`crop_items`, the training part alone.
         tasks: as in the items.
-        balance_power: see :func:`siamed.networks.losses.multi_task.class_weights`; one for all tasks, or one a
-            task.
+        balance_power: see :func:`siamed.networks.losses.multi_task.class_weights`; one for all tasks, or one
+            for each.
         task_weights: weight of each task; None takes those of the tasks' set.
         softness: see :class:`siamed.networks.losses.multi_task.MultiTaskLoss`.
     """

@@ -20,6 +20,7 @@ import numpy as np
 
 from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.experiments.files import read_json, replace_file, sha256_of, write_json
+from siamed.pipeline.experiments.transfer import check_left_out
 from siamed.pipeline.tracking import TrackedExperiment
 
 from .config import Experiment, Source
@@ -78,7 +79,8 @@ def run_experiment(
     for source in experiment.sources.values():
         if source.run is not None:
             for fold in experiment.folds:
-                _check_unseen(experiment, source, fold)
+                what = f"sources#{source.name}#run"
+                check_left_out(_folder_of(source, fold), experiment.split, fold, what)
     with TrackedExperiment(
         out, bundle_path(experiment.bundle).name, experiment.name, tracking_uri, _described(experiment)
     ) as tracked:
@@ -119,21 +121,6 @@ def _described(experiment: Experiment) -> dict[str, Any]:
         "reference": experiment.reference,
         "measure": experiment.scorer.measure,
     }
-
-
-def _check_unseen(experiment: Experiment, source: Source, fold: int) -> None:
-    """A finished run may be a source only if it left out the same subjects."""
-    run = _folder_of(source, fold)
-    record = read_json(run / "run.json")
-    if record is None or record["status"] != "FINISHED":
-        raise ValueError(f"sources#{source.name}#run must be finished trainings, {run} is none")
-    same = record["data"].get("split", {}).get("sha256") == sha256_of(experiment.split)
-    left_out = (record["config"] or {}).get("fold")
-    if not same or left_out != fold:
-        raise ValueError(
-            f"sources#{source.name}#run must have left out fold {fold} of {experiment.split.name}, {run} "
-            f"left out fold {left_out} of {'the same' if same else 'another'} split"
-        )
 
 
 def _folder_of(source: Source, fold: int) -> Path:

@@ -11,7 +11,8 @@ import torch
 
 from siamed.networks.siamese_vgg_m import SiameseVGGM
 from siamed.networks.vgg_m import MultiTaskVGGM
-from siamed.pipeline.experiments.transfer import load_trunk, passport, with_pretrained_trunk
+from siamed.pipeline.experiments.files import sha256_of, write_json
+from siamed.pipeline.experiments.transfer import check_left_out, load_trunk, passport, with_pretrained_trunk
 
 TRUNK = {"slices": 1, "width": 0.05, "batch_norm": True, "conv2_stride": 1}
 SOURCE = {**TRUNK, "volumetric": True, "field_px": [96, 96], "input_size": [48, 48]}
@@ -112,3 +113,22 @@ def test_a_trunk_that_is_not_whole_is_refused(run: Path, point: str, pretrained:
     network = grader(branch_point=point)
     with pytest.raises(ValueError, match="branch_point must be conv5, fc6 or fc7"):
         with_pretrained_trunk(network, TARGET, run if pretrained else None, freeze)
+
+
+def test_a_source_for_a_fold_must_have_left_that_fold_out(tmp_path: Path) -> None:
+    split = tmp_path / "folds.json"
+    split.write_text('{"folds": [["a"], ["b"]]}', encoding="utf-8")
+    record = {"status": "FINISHED", "data": {"split": {"sha256": sha256_of(split)}}, "config": {"fold": 1}}
+    run = tmp_path / "run"
+    write_json(run / "run.json", record)
+    check_left_out(run, split, 1, "pretrained")
+    with pytest.raises(
+        ValueError, match="pretrained must have left out fold 0 of folds.json, .* fold 1 of the same"
+    ):
+        check_left_out(run, split, 0, "pretrained")
+    split.write_text('{"folds": [["b"], ["a"]]}', encoding="utf-8")
+    with pytest.raises(ValueError, match="left out fold 1 of another split"):
+        check_left_out(run, split, 1, "pretrained")
+    write_json(run / "run.json", {**record, "status": "FAILED"})
+    with pytest.raises(ValueError, match="pretrained must be finished trainings"):
+        check_left_out(run, split, 1, "pretrained")

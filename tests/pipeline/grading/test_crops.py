@@ -164,3 +164,9 @@ def test_the_loss_is_balanced_on_the_items_it_is_given(tmp_path: Path) -> None:
     loss = balanced_loss(items, ["narrowing", "pfirrmann"], 0.5, [1.0, 1.0], [0.0, 0.0])
     labels = [int(item["label"][0]) for item in items]
     assert loss.get_buffer("weight_0").tolist() == pytest.approx(class_weights(labels, 2, 0.5))
+    own = balanced_loss(items, ["narrowing", "pfirrmann"], [1.0, 0.5], None, [0.0, 0.0])
+    assert own.get_buffer("weight_0").tolist() == pytest.approx(class_weights(labels, 2, 1.0))
+    assert own.get_buffer("weight_1").tolist() == loss.get_buffer("weight_1").tolist()
+    assert own.task_weights == [0.15, 1.0]  # of their set
+    with pytest.raises(ValueError, match="balance_power must be one, or one for each of"):
+        balanced_loss(items, ["narrowing", "pfirrmann"], [1.0], None, [0.0, 0.0])

@@ -50,7 +50,7 @@ _OWN_FILES = ("result.json", "grades.csv", "changes.csv", "report.html", "volume
 _CASE_COLUMNS = ("case_id", "path", "status", "code", "reason", "what_to_do")
 _VOLUME_COLUMNS = ("scan_id", "subject_id", "level", "kind", "path", "sha256")
 _KINDS = ("vb", "ivd")
-_BINARY_ENDINGS = (".nii.gz", ".dcm")
+_OURS = {"dicom": ("grades.dcm", "hotspots_*.dcm")}  # scans may lie in a folder of that name
 
 
 @dataclass(frozen=True)
@@ -287,6 +287,11 @@ def _write_case(folder: Path, reading: SpineReading, dicom: bool) -> None:
         (folder / name).unlink(missing_ok=True)
     if not rows:
         _remove_volumes(folder)
+    _remove_files(folder, ("hotspots", "dicom"))
+    if dicom:
+        from siamed.pipeline.scans.dicom_results import write_report
+
+        write_report(reading.scan, result, folder / "dicom" / "grades.dcm")
     _write_hotspots(folder, reading, dicom)
     _write_text(folder / "result.json", text)
 
@@ -321,12 +326,7 @@ def _write_volumes(folder: Path, reading: SpineReading) -> Iterator[dict[str, st
 
 
 def _write_hotspots(folder: Path, reading: SpineReading, dicom: bool) -> None:
-    """Write each task's hotspots on the scan's own grid, and all grades as a report, if DICOM is wanted."""
-    _remove_files(folder, ("hotspots", "dicom"))
-    if dicom:
-        from siamed.pipeline.scans.dicom_results import write_map, write_report
-
-        write_report(reading.scan, reading.result, folder / "dicom" / "grades.dcm")
+    """Write each task's hotspots on the scan's own grid, as NIfTI and, if wanted, as DICOM."""
     if reading.hotspots is None:
         return
     import nibabel
@@ -341,6 +341,8 @@ def _write_hotspots(folder: Path, reading: SpineReading, dicom: bool) -> None:
         image.header.set_xyzt_units("mm")
         replace_file(folder / "hotspots" / f"{task}.nii.gz", partial(_save_nifti, image))
         if dicom and whole.any():
+            from siamed.pipeline.scans.dicom_results import write_map
+
             values = in_scan_order(whole, reading.scan)[0].numpy()
             write_map(reading.scan, values, task, place, folder / "dicom" / f"hotspots_{task}.dcm")
 
@@ -372,10 +374,10 @@ def _remove_volumes(folder: Path) -> None:
 
 
 def _remove_files(folder: Path, places: Iterable[str]) -> None:
-    """Remove our files from some folders below a case's, and those of them that are then empty."""
+    """Remove files of ours from some folders below a case's, and those of them that are then empty."""
     for place in (folder / name for name in places):
-        for path in list(place.iterdir()) if place.is_dir() else ():
-            if path.name.endswith(_BINARY_ENDINGS):
+        for pattern in _OURS.get(place.name, ("*.nii.gz",)):
+            for path in place.glob(pattern) if place.is_dir() else ():
                 path.unlink()
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()

@@ -73,13 +73,24 @@ def is_volume_file(path: Path) -> bool:
 def walk(path: Path) -> list[Path]:
     """Return every file under a folder, sorted; hidden files and folders are left out.
 
-    Links that lead nowhere are kept, to be reported; pipes and devices, which may never open, are not.
+    Links that lead nowhere are kept, to be reported; pipes and devices, which may never open, are not. What
+    siamed itself has written below the folder is no scan: hotspots and volumes beside a result.
     """
     found: list[Path] = []
     for folder, names, files in os.walk(path):
-        names[:] = sorted(n for n in names if not n.startswith("."))
+        ours = _results_beside(Path(folder), files)
+        names[:] = sorted(n for n in names if not n.startswith(".") and n not in ours)
         found += [Path(folder) / name for name in sorted(files) if not name.startswith(".")]
     return [path for path in found if path.is_file() or path.is_symlink()]
+
+
+def _results_beside(folder: Path, files: Iterable[str]) -> set[str]:
+    if "result.json" not in files:
+        return set()
+    with open(folder / "result.json", "rb") as file:
+        if b'"siamed/spine/' not in file.read(200):
+            return set()
+    return {"hotspots", *({"volumes"} if "volumes.csv" in files else ())}
 
 
 def inspect_files(paths: Iterable[Path]) -> Found:

@@ -161,9 +161,11 @@ def test_results_as_dicom_lie_beside_and_a_scan_of_another_format_is_a_case_of_i
     }  # fmt: skip
     assert not (tmp_path / "out" / failed["case_id"]).exists()
     assert "SECRET" not in ran.output
+    own = tmp_path / "out" / done["case_id"] / "dicom" / "0001.dcm"
+    own.write_bytes(b"a scan of the user's own")
     again = run("grade", given / "series", "--out", tmp_path / "out" / done["case_id"])
     assert again.exit_code == 0, again.output
-    assert not (tmp_path / "out" / done["case_id"] / "dicom").exists()  # of an earlier run
+    assert list(own.parent.iterdir()) == [own]  # what an earlier run wrote is gone, nothing else
     alone = run("grade", given / "series", "--dicom", "--json")
     assert alone.exit_code == 2
     assert "needs a folder for its files" in alone.output

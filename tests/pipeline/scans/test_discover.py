@@ -184,3 +184,19 @@ def test_dicom_named_as_another_format_is_known_by_its_content(write, tmp_path, 
         path.rename(path.with_suffix(".img"))
     (case,) = find_cases(tmp_path)
     assert read_scan(case).image.shape == (1, *volume.shape)
+
+
+def test_what_siamed_wrote_below_a_folder_is_no_scan(write, volume, affine, tmp_path):
+    write(tmp_path / "series")
+    out = tmp_path / "out"
+    for name in ("hotspots/modic.nii.gz", "volumes/ivd/L4-L5.nii.gz", "mine/scan.nii.gz"):
+        (out / name).parent.mkdir(parents=True)
+        nibabel.save(nibabel.Nifti1Image(volume.astype(np.float32), affine), out / name)
+    before = len(find_cases(tmp_path))
+    (out / "result.json").write_text('{"schema": "of something else"}')
+    assert len(find_cases(tmp_path)) == before
+    (out / "result.json").write_text('{\n "schema": "siamed/spine/1"}')
+    assert len(find_cases(tmp_path)) == before - 1  # the volumes may be the user's own
+    (out / "volumes.csv").write_text("path")
+    assert len(find_cases(tmp_path)) == before - 2
+    assert [case.path.name for case in find_cases(out / "volumes")] == ["L4-L5.nii.gz"]  # asked for by name

@@ -104,7 +104,8 @@ class DiscScorer:
             part[here] = (part[here] + theirs[task][there]) / 2
         return averaged
 
-    def figure(self, summed: np.ndarray) -> np.ndarray:
+    @staticmethod
+    def figure(summed: np.ndarray) -> np.ndarray:
         """Mean over the grades that occur of the share rightly graded.
 
         Shape:

@@ -24,8 +24,8 @@ __all__ = ["TransferReport", "check_left_out", "load_trunk", "passport", "with_p
 
 log = logging.getLogger(__name__)
 
-_ARCHITECTURE = ("slices", "width", "batch_norm", "conv2_stride", "volumetric")
-_DEFAULTS = {"volumetric": False}
+_TRUNK = ("slices", "width", "batch_norm", "conv2_stride", "volumetric", "subtract_mean")
+_DEFAULTS = {"volumetric": False, "subtract_mean": False}
 _PREFIX = "trunk."
 
 
@@ -53,10 +53,10 @@ def passport(hparams: Mapping[str, Any]) -> dict[str, Any]:
         hparams: of a bundle that has a VGG-M trunk.
 
     Returns:
-        The trunk's arguments, and ``pixel``: pixels of a volume that one pixel of the input covers (rows,
+        The trunk's arguments, whether its input is centered, and ``pixel``: pixels of a volume that one pixel of the input covers (rows,
         columns). With a single slice 3-D kernels are 2-D ones, and ``volumetric`` says nothing.
     """
-    found = {name: hparams.get(name, _DEFAULTS.get(name)) for name in _ARCHITECTURE}
+    found = {name: hparams.get(name, _DEFAULTS.get(name)) for name in _TRUNK}
     if found["slices"] == 1:
         found["volumetric"] = False
     sizes = zip(hparams["field_px"], hparams["input_size"], strict=True)

@@ -79,6 +79,7 @@ def test_three_dimensional_kernels_matter_only_where_there_are_slices() -> None:
     deep, flat = ({**hparams, "slices": 9} for hparams in (SOURCE, TARGET))
     assert passport(deep)["volumetric"] is True
     assert passport(flat)["volumetric"] is False
+    assert passport({**TARGET, "subtract_mean": True}) != passport(SOURCE)  # a trunk sees another input then
 
 
 def test_weights_without_a_trunk_are_refused(run: Path) -> None:

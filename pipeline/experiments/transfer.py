@@ -54,7 +54,8 @@ def passport(hparams: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         The trunk's arguments, whether its input is centered, and ``pixel``: pixels of a volume that one pixel
-        of the input covers (rows, columns). With a single slice 3-D kernels are 2-D ones, and ``volumetric`` says nothing.
+        of the input covers (rows, columns). With a single slice 3-D kernels are 2-D ones, and ``volumetric``
+        says nothing.
     """
     found = {name: hparams.get(name, _DEFAULTS.get(name)) for name in _TRUNK}
     if found["slices"] == 1:

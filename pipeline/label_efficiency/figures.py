@@ -54,6 +54,7 @@ def markdown_table(summary: Mapping[str, Any], budgets: Sequence[str], measure: 
         measure: what is measured.
     """
     counts = summary["subjects_labelled"]
+    several = len(counts) > 1  # with one budget there is nothing to save
     heads = [
         f"{text} ({count:.0f})" if "%" in text else text for text, count in zip(budgets, counts, strict=True)
     ]
@@ -62,13 +63,14 @@ def markdown_table(summary: Mapping[str, Any], budgets: Sequence[str], measure: 
         f"95 % interval over subjects and seeds; against `{summary['reference']}` the paired difference and, "
         "over all comparisons of the table, adjusted p.",
         "",
-        "| arm | " + " | ".join(heads) + " | labels saved |",
-        "|---" * (len(heads) + 2) + "|",
+        "| arm | " + " | ".join(heads) + (" | labels saved |" if several else " |"),
+        "|---" * (len(heads) + 1 + several) + "|",
     ]
     for arm, entry in summary["arms"].items():
         cells = [_cell(row) for row in entry["budgets"]]
-        saved = _saved(entry["reaches_reference"], arm == summary["reference"])
-        lines.append(f"| {_words(arm)} | " + " | ".join(cells) + f" | {saved} |")
+        if several:
+            cells.append(_saved(entry["reaches_reference"], arm == summary["reference"]))
+        lines.append(f"| {_words(arm)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

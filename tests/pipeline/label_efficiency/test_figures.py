@@ -47,6 +47,19 @@ def test_the_table_has_a_row_an_arm_and_a_column_a_budget() -> None:
     )
 
 
+def test_with_one_budget_nothing_can_be_saved() -> None:
+    one = summary(0.4)
+    one["subjects_labelled"] = [144.0]
+    for entry in one["arms"].values():
+        del entry["budgets"][0]
+    lines = markdown_table(one, ["100%"], "accuracy").splitlines()
+    assert lines[2:5] == [
+        "| arm | 100% (144) |",
+        "|---|---|",
+        "| scratch | 0.600 (0.500 to 0.700) |",
+    ]
+
+
 def test_what_an_arm_saves_is_put_into_words() -> None:
     assert "at least 90 % (10 to 50) |" in markdown_table(
         summary(0.9, first=True), ["10%", "100%"], "accuracy"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ __all__ = ["SCORES_FILE", "Training", "failure_of", "is_done", "run_all"]
 log = logging.getLogger(__name__)
 
 SCORES_FILE = "scores.json"
+# The line of a traceback that says what went wrong; MONAI raises a second error around the first.
+_ERROR = re.compile(r"[\w.]*(Error|Exception): (?!Failed to (evaluate|instantiate))")
 _TRACKER = "siamed.pipeline.tracking.TrackRun"
 
 
@@ -122,10 +125,12 @@ def run_all(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training
 
 
 def failure_of(training: Training) -> str:
-    """Last line that a failed training wrote."""
+    """What a failed training said last: its own error, not MONAI's that a configuration could not be run."""
     console = training.folder / "console.log"
     lines = console.read_text(encoding="utf-8", errors="replace").split("\n") if console.is_file() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it left no message")
+    said = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in said if _ERROR.match(line)]
+    return next(reversed(errors or said), "it left no message")
 
 
 def _run(training: Training, threads: int) -> None:

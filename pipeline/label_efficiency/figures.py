@@ -87,12 +87,14 @@ def draw_parts(parts: Mapping[str, Mapping[str, Any]], measure: str, title: str)
     """
     figure = Figure(figsize=(max(6.0, 1.3 * len(parts)), 4.8), layout="constrained")
     axes = figure.subplots()
-    arms = list(next(iter(parts.values()))["arms"])
+    first = next(iter(parts.values()))
+    arms, reference = list(first["arms"]), first["reference"]
     for place, arm in enumerate(arms):
         rows = [summary["arms"][arm]["budgets"][-1] for summary in parts.values()]
         at = [n + (place - (len(arms) - 1) / 2) * 0.7 / len(arms) for n in range(len(parts))]
         spans = [[row["mean"] - row["interval_95"][0] for row in rows]]
         spans += [[row["interval_95"][1] - row["mean"] for row in rows]]
+        style: dict[str, Any] = {"color": "black"} if arm == reference else {}
         axes.errorbar(
             at,
             [row["mean"] for row in rows],
@@ -102,11 +104,14 @@ def draw_parts(parts: Mapping[str, Mapping[str, Any]], measure: str, title: str)
             capsize=2,
             linestyle="none",
             label=_words(arm),
+            **style,
         )
     axes.set_xticks(range(len(parts)), [_words(name) for name in parts], rotation=20, ha="right")
     axes.set_ylabel(measure)
     axes.set_title(title)
-    axes.legend(fontsize="small")
+    axes.set_xlim(-0.6, len(parts) - 0.4)
+    axes.grid(axis="y", linewidth=0.4)
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -118,7 +118,7 @@ class GradeResult:
     """One grade of one disc.
 
     Args:
-        grade: the most probable class, or what the bundle's rule makes of the probabilities.
+        grade: what is given: of ordered grades the median of the probabilities, else the most probable class.
         probabilities: class -> probability; they sum to 1.
         expected: sum of class times probability.
         likely: grades that together hold the true one in 90 % of discs, as far as the bundle's calibration

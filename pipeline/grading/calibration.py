@@ -25,7 +25,7 @@ import numpy as np
 
 from siamed.pipeline.experiments.files import read_json, write_json
 
-from .tasks import TASKS
+from .tasks import TASKS, given_classes
 
 __all__ = [
     "GradeCalibration",
@@ -62,10 +62,11 @@ class GradeCalibration:
         """Calibrated probabilities ``(..., C)``; those of a task that was not fitted stay as they are."""
         return _tempered(shares, self.temperature.get(task, 1.0))
 
-    def likely(self, task: str, shares: np.ndarray) -> list[int]:
-        """Grades of the set, from calibrated probabilities ``(C,)``; of all classes if never fitted."""
+    def likely(self, task: str, shares: np.ndarray, given: int) -> list[int]:
+        """Grades of the set, from calibrated probabilities ``(C,)`` and the class that is given; all of them
+        for a task that was never fitted."""
         kept = shares >= self.threshold.get(task, 0.0)
-        kept[int(shares.argmax())] = True
+        kept[given] = True
         return [grade for grade, is_kept in zip(TASKS[task], kept, strict=True) if is_kept]
 
     def write(self, path: str | Path, figures: Mapping[str, Any]) -> Path:
@@ -119,7 +120,8 @@ def fit_grade_calibration(
             tempered = _tempered(shares, own_t)
             before.append(shares)
             after.append(tempered)
-            sets.append((tempered >= own_threshold) | (tempered == tempered.max(1, keepdims=True)))
+            given = given_classes(task, shares)[:, None] == np.arange(shares.shape[1])
+            sets.append((tempered >= own_threshold) | given)
             truth.append(labels)
         figures[task] = calibration_figures(*map(np.concatenate, (before, after, sets, truth)))
     return GradeCalibration(level, temperature, threshold), figures

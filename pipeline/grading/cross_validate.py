@@ -45,7 +45,7 @@ from .figures import draw_reliability
 from .grader import DiscGrader
 from .metrics import confusion, grade_metrics
 from .summary import mean_of_seeds, pair, repeatability, second_reading, summarize
-from .tasks import MISSING, TASKS
+from .tasks import MISSING, TASKS, given_classes
 
 __all__ = ["looks", "main", "score", "train", "write_results"]
 
@@ -121,7 +121,7 @@ def score(
                     "case_id": str(crops.cases[n]),
                     "disc": int(crops.discs[n]),
                     "truth": int(truths[n]),
-                    "predicted": TASKS[task][int(shares[n].argmax())],
+                    "predicted": TASKS[task][int(given_classes(task, shares[n].numpy()))],
                     "probabilities": shares[n].numpy(),
                 }
             )

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 
 from .calibration import GradeCalibration, reliability
-from .tasks import TASKS, class_counts
+from .tasks import TASKS, class_counts, given_classes
 
 __all__ = ["TaskConfusion", "draw_reliability"]
 
@@ -27,11 +27,13 @@ class TaskConfusion(ConfusionMatrix):
 
     def __init__(self, tasks: Sequence[str], task: str) -> None:
         self.classes, self.index = class_counts(tasks), list(tasks).index(task)
+        self.task = task
         super().__init__([str(g) for g in TASKS[task]], self._pick, f"{task.replace('_', ' ')} grade")
 
     def _pick(self, output: Any) -> tuple[torch.Tensor, torch.Tensor]:
         scores = output["pred"].split(self.classes, dim=1)[self.index]
-        return scores.argmax(1).cpu(), output["label"][:, self.index].cpu()
+        given = given_classes(self.task, scores.float().softmax(1).cpu().numpy())
+        return torch.from_numpy(given), output["label"][:, self.index].cpu()
 
 
 def draw_reliability(

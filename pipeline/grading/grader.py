@@ -15,7 +15,7 @@ from siamed.transforms.rand_volume_view import VolumeView, apply_volume_view
 
 from .averaging import dense_field, dense_probabilities
 from .calibration import GradeCalibration
-from .tasks import TASKS, class_counts
+from .tasks import TASKS, class_counts, given_classes
 
 __all__ = ["DiscGrader", "grade_of"]
 
@@ -226,7 +226,7 @@ def _view(entries: Sequence[float]) -> VolumeView:
 def grade_of(
     task: str, probabilities: Sequence[float], calibration: GradeCalibration | None = None
 ) -> dict[str, Any]:
-    """The likeliest grade of a task, the probability of each, and the expected grade.
+    """The grade that is given, the probability of each, and the expected grade.
 
     Args:
         task: its name.
@@ -238,12 +238,12 @@ def grade_of(
         {'grade': 1, 'probabilities': {'0': 0.25, '1': 0.75}, 'expected': 0.75}
     """
     grades, more = TASKS[task], {}
+    given = int(given_classes(task, np.asarray(probabilities, float)))  # no calibration changes a grade
     if calibration is not None:
         shares = calibration.probabilities(task, np.asarray(probabilities, float))
-        probabilities, more = shares.tolist(), {"likely": calibration.likely(task, shares)}
-    likeliest = max(range(len(grades)), key=lambda i: probabilities[i])
+        probabilities, more = shares.tolist(), {"likely": calibration.likely(task, shares, given)}
     return {
-        "grade": grades[likeliest],
+        "grade": grades[given],
         "probabilities": {str(g): float(p) for g, p in zip(grades, probabilities, strict=True)},
         "expected": float(sum(g * p for g, p in zip(grades, probabilities, strict=True))),
         **more,

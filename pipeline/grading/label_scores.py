@@ -13,7 +13,7 @@ from siamed.pipeline.bundles import run_network
 from .crops import DiscCrops
 from .grader import DiscGrader
 from .metrics import confusion
-from .tasks import MISSING, TASKS, class_counts
+from .tasks import MISSING, TASKS, class_counts, given_classes
 
 __all__ = ["DiscScorer"]
 
@@ -76,7 +76,7 @@ class DiscScorer:
             for part, (way, task) in enumerate((w, t) for w in ways for t in self.tasks):
                 truths = crops.grades[:, crops.tasks.index(task)]
                 own = (crops.subjects == subject) & (truths != MISSING)
-                said = np.array(TASKS[task])[way[task][own].argmax(1)]
+                said = np.array(TASKS[task])[given_classes(task, way[task][own])]
                 counts = confusion(truths[own], said, task)
                 matrices[part, : len(counts), : len(counts)] = counts
             if matrices.any():

@@ -27,7 +27,7 @@ from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import CumulativeIterationMetric
 from sklearn.metrics import cohen_kappa_score
 
-from .tasks import MISSING, TASKS, class_counts
+from .tasks import MISSING, TASKS, class_counts, given_classes
 
 __all__ = [
     "METRICS",
@@ -128,11 +128,13 @@ class GradeAgreement(CumulativeIterationMetric):
             raise ValueError(f"task must be one of {list(tasks)}, got {task!r}")
         if metric not in METRICS:
             raise ValueError(f"metric must be one of {METRICS}, got {metric!r}")
-        self.classes, self.index, self.metric = class_counts(tasks), list(tasks).index(task), metric
+        self.classes, self.index = class_counts(tasks), list(tasks).index(task)
+        self.task, self.metric = task, metric
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         scores = y_pred.split(self.classes, dim=1)[self.index]
-        return torch.stack([scores.argmax(1), y[:, self.index].to(scores.device)], dim=1)
+        given = given_classes(self.task, scores.float().softmax(1).cpu().numpy())
+        return torch.stack([torch.from_numpy(given), y[:, self.index].cpu()], dim=1)
 
     def aggregate(self) -> torch.Tensor:  # type: ignore[override]
         """The metric over all labelled discs seen; nan where there is none."""

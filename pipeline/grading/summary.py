@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from .calibration import GradeCalibration, repeated_differences
 from .metrics import METRICS, bootstrap_intervals, grade_metrics
-from .tasks import TASKS
+from .tasks import TASKS, given_classes
 
 __all__ = [
     "Row",
@@ -39,8 +39,8 @@ def pair(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
 
 def summarize(rows: Sequence[Row], task: str) -> dict[str, Any]:
     """Figures of one task: each seed over all folds, each fold of each seed, mean and range over the seeds,
-    an interval over patients for each seed and, apart, the seeds together (the likeliest grade of their
-    mean probabilities); the area under each grade's ROC curve, normal against abnormal, level by level."""
+    an interval over patients for each seed and, apart, the seeds together (the grade that their mean
+    probabilities give); the area under each grade's ROC curve, normal against abnormal, level by level."""
     known = [row for row in rows if row["task"] == task]
     seeds: dict[str, Any] = {}
     for seed in sorted({row["seed"] for row in known}):
@@ -60,8 +60,9 @@ def summarize(rows: Sequence[Row], task: str) -> dict[str, Any]:
     together: dict[tuple[str, int], list[Row]] = {}
     for row in known:
         together.setdefault((row["case_id"], row["disc"]), []).append(row)
-    likeliest = [
-        TASKS[task][int(np.mean([r["probabilities"] for r in m], axis=0).argmax())] for m in together.values()
+    given = [
+        TASKS[task][int(given_classes(task, np.mean([r["probabilities"] for r in m], axis=0)))]
+        for m in together.values()
     ]
     truth = np.array([members[0]["truth"] for members in together.values()])
     return {
@@ -74,9 +75,9 @@ def summarize(rows: Sequence[Row], task: str) -> dict[str, Any]:
         "levels": by_level(known, task),
         "seeds": seeds,
         "seeds_together": {
-            **grade_metrics(truth, likeliest),
+            **grade_metrics(truth, given),
             "interval_95_over_patients": bootstrap_intervals(
-                truth, np.array(likeliest), [members[0]["subject_id"] for members in together.values()]
+                truth, np.array(given), [members[0]["subject_id"] for members in together.values()]
             ),
         },
     }

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from siamed.networks.losses.multi_task import MISSING
 from siamed.pipeline.tasks import GRADES as TASKS
+from siamed.pipeline.tasks import is_ordered
 
-__all__ = ["MISSING", "TASKS", "class_counts", "class_indices"]
+__all__ = ["MISSING", "TASKS", "class_counts", "class_indices", "given_classes"]
 
 
 def class_counts(tasks: Sequence[str]) -> list[int]:
@@ -38,3 +41,22 @@ def class_indices(grades: Mapping[str, int], tasks: Sequence[str]) -> list[int]:
         if task in grades and grades[task] not in TASKS[task]:
             raise ValueError(f"{task} must be one of {TASKS[task]}, got {grades[task]}")
     return [TASKS[task].index(grades[task]) if task in grades else MISSING for task in tasks]
+
+
+def given_classes(task: str, shares: np.ndarray) -> np.ndarray:
+    """The class that is given to each disc: of ordered grades the median, which makes the expected distance
+    from the true grade smallest, of others the most probable [D-0072].
+
+    Args:
+        task: its name.
+        shares: ``(..., C)`` probabilities of its grades.
+
+    Example:
+        >>> given_classes("pfirrmann", np.array([0.0, 0.4, 0.35, 0.25, 0.0])) + 1
+        3
+    """
+    shares = np.asarray(shares, float)
+    if not is_ordered(task):
+        return shares.argmax(-1)
+    below = shares.cumsum(-1) < 0.5 * shares.sum(-1, keepdims=True) - 1e-9
+    return below.sum(-1)

@@ -23,6 +23,7 @@ __all__ = [
     "SPINENET",
     "Task",
     "add_task_set",
+    "is_ordered",
     "loss_weights",
     "read_task_set",
     "task_title",
@@ -43,6 +44,7 @@ class Task:
         grades: rising.
         weight: of its loss beside the other tasks of its set.
         words: a word a grade, for people; None says the number, or no and yes of 0 and 1.
+        ordered: each grade is worse than the one before; types are not.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Task:
     grades: tuple[int, ...]
     weight: float = 1.0
     words: tuple[str, ...] | None = None
+    ordered: bool = False
 
 
 def read_task_set(text: str) -> tuple[Task, ...]:
@@ -78,7 +81,8 @@ def _task(entry: Mapping[str, Any]) -> Task:
     words = tuple(entry["words"]) if "words" in entry else None
     if words is not None and len(words) != len(grades):
         raise ValueError(f"words of {name} must be {len(grades)}, one a grade, got {len(words)}")
-    return Task(name, str(entry.get("title", name)), grades, float(entry.get("weight", 1.0)), words)
+    title, weight = str(entry.get("title", name)), float(entry.get("weight", 1.0))
+    return Task(name, title, grades, weight, words, bool(entry.get("ordered", False)))
 
 
 def _shipped(name: str) -> tuple[Task, ...]:
@@ -118,6 +122,11 @@ def add_task_set(path: str | Path) -> tuple[Task, ...]:
 
 _add(SPIDER)
 _add(SPINENET)
+
+
+def is_ordered(task: str) -> bool:
+    """Whether each grade of a task is worse than the one before."""
+    return task in _KNOWN and _KNOWN[task].ordered
 
 
 def loss_weights(tasks: Sequence[str]) -> list[float]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from siamed.pipeline import tasks as stage
-from siamed.pipeline.grading.tasks import TASKS, class_counts, class_indices
+from siamed.pipeline.grading.tasks import TASKS, class_counts, class_indices, given_classes
 from siamed.pipeline.tasks import SPIDER, SPINENET, add_task_set, loss_weights, task_title, value_title
 
 
@@ -32,6 +33,17 @@ def test_the_shipped_sets_are_spiders_and_the_papers() -> None:
     assert [task.grades for task in SPINENET[2:]] == [(0, 1)] * 4
     assert {task.weight for task in SPINENET} == {1.0}
     assert loss_weights(["pfirrmann", "modic"]) == [1.0, 0.15]
+
+
+def test_an_ordered_grade_is_the_median_and_a_type_the_most_probable() -> None:
+    shares = [[0.0, 0.4, 0.35, 0.25, 0.0], [0.6, 0.1, 0.1, 0.1, 0.1], [0.5, 0.5, 0, 0, 0], [0, 0, 0, 0, 1]]
+    given = given_classes("pfirrmann", np.array(shares))
+    assert given.tolist() == [2, 0, 0, 4]
+    # No other grade has a smaller expected distance from the true one.
+    distances = np.abs(np.arange(5)[:, None] - np.arange(5)) @ np.array(shares).T
+    np.testing.assert_allclose(distances[given, np.arange(4)], distances.min(0))
+    assert given_classes("modic", np.array([0.4, 0.35, 0.25, 0.0])) == 0
+    assert given_classes("bulging", np.array([[0.4, 0.6], [0.5, 0.5]])).tolist() == [1, 0]
 
 
 def test_grades_are_said_in_words() -> None:

@@ -13,6 +13,7 @@ from siamed.pipeline.grading.calibration import (
     fit_grade_calibration,
     reliability,
 )
+from siamed.pipeline.grading.tasks import given_classes
 
 
 def graded(count: int, temperature: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +44,9 @@ def test_a_known_temperature_is_found_and_sets_hold_what_they_promise() -> None:
     assert own["coverage"] == pytest.approx(0.9, abs=0.015)
     new_shares, new_labels = graded(4000, 2.5, 9)
     tempered = found.probabilities("pfirrmann", new_shares)
-    held = [label + 1 in found.likely("pfirrmann", p) for p, label in zip(tempered, new_labels, strict=True)]
+    given = given_classes("pfirrmann", new_shares).tolist()
+    rows = zip(tempered, new_labels, given, strict=True)
+    held = [label + 1 in found.likely("pfirrmann", p, own_grade) for p, label, own_grade in rows]
     assert np.mean(held) == pytest.approx(0.9, abs=0.02)
     np.testing.assert_array_equal(tempered.argmax(1), new_shares.argmax(1))
     kept = [row["kept"] for row in own["referral"]]
@@ -55,11 +58,13 @@ def test_a_known_temperature_is_found_and_sets_hold_what_they_promise() -> None:
 
 def test_a_set_holds_the_grade_itself_and_counts_as_the_standard_does() -> None:
     calibration = GradeCalibration(0.9, {}, {"pfirrmann": 0.3, "modic": 0.99})
-    assert calibration.likely("pfirrmann", np.array([0.05, 0.05, 0.4, 0.35, 0.15])) == [3, 4]
-    assert calibration.likely("modic", np.array([0.2, 0.5, 0.2, 0.1])) == [1]
+    assert calibration.likely("pfirrmann", np.array([0.05, 0.05, 0.4, 0.35, 0.15]), 2) == [3, 4]
+    assert calibration.likely("modic", np.array([0.2, 0.5, 0.2, 0.1]), 1) == [1]
+    # The median lies between two likely grades and is one of the set.
+    assert calibration.likely("pfirrmann", np.array([0.0, 0.35, 0.25, 0.4, 0.0]), 2) == [2, 3, 4]
     shares = np.array([0.3, 0.7])
     np.testing.assert_allclose(calibration.probabilities("bulging", shares), shares)
-    assert calibration.likely("bulging", shares) == [0, 1]  # never fitted
+    assert calibration.likely("bulging", shares, 1) == [0, 1]  # never fitted
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:

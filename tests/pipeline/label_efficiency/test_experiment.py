@@ -76,7 +76,7 @@ def test_the_table_is_what_the_scores_say(finished: Path) -> None:
         file = (
             finished / "trainings" / f"seed_0_fold_0_subjects_{int(subjects):04d}" / "scratch" / "scores.json"
         )
-        counts = sum(np.array(matrix) for matrix in read_json(file)["subjects"].values())
+        (counts,) = sum(np.array(matrices) for matrices in read_json(file)["subjects"].values())
         true = counts.sum(1)
         by_hand = np.mean([counts[g, g] / true[g] for g in range(5) if true[g]])
         assert summary["arms"]["scratch"]["budgets"][place]["mean"] == pytest.approx(by_hand)

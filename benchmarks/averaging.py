@@ -16,7 +16,7 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from siamed.pipeline.experiments.record import circumstances
 from siamed.pipeline.grading import DiscGrader
 from siamed.pipeline.grading.averaging import dense_probabilities, paper_views
 from siamed.pipeline.grading.crops import DiscCrops
-from siamed.pipeline.grading.tasks import class_counts
+from siamed.pipeline.grading.tasks import class_counts, given_classes
 from siamed.pipeline.tasks import SPIDER
 
 logger = logging.getLogger("averaging")
@@ -64,7 +64,7 @@ def measure(grader: DiscGrader, discs: int, repeats: int) -> dict[str, Any]:
 
 def shift_px(grader: DiscGrader) -> float:
     """Pixels of a volume to a cell of Conv5."""
-    return grader.network.get_submodule("trunk").stride * grader.field_px[0] / grader.input_size[0]  # type: ignore[operator]
+    return cast(MultiTaskVGGM, grader.network).stride * grader.field_px[0] / grader.input_size[0]
 
 
 def difference(grader: DiscGrader, crops: DiscCrops, count: int) -> dict[str, Any]:
@@ -75,14 +75,17 @@ def difference(grader: DiscGrader, crops: DiscCrops, count: int) -> dict[str, An
     exact = grader.with_views(views).probabilities(volumes)
     dense = dense_probabilities(grader, volumes, windows=(0,))
     gaps = [(one - other).abs().amax(1) for one, other in zip(exact, dense, strict=True)]
-    grades = [(one.argmax(1) == other.argmax(1)).float() for one, other in zip(exact, dense, strict=True)]
+    same = [
+        given_classes(task, one.numpy()) == given_classes(task, other.numpy())
+        for task, one, other in zip(grader.tasks, exact, dense, strict=True)
+    ]
     return {
         task: {
             "largest": round(float(gap.max()), 4),
             "mean": round(float(gap.mean()), 4),
-            "same_grade": round(float(same.mean()), 4),
+            "same_grade": round(float(alike.mean()), 4),
         }
-        for task, gap, same in zip(grader.tasks, gaps, grades, strict=True)
+        for task, gap, alike in zip(grader.tasks, gaps, same, strict=True)
     }
 
 

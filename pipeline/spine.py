@@ -172,9 +172,10 @@ class SpineReader:
 
             encoder = BodyEncoder.from_bundle(encoding, place)
             names.append(encoding)
-        facts = [BundleFacts(**bundle_info(name)) for name in names]
+        noise = {}
         if grading is not None and grader is not None and grader.calibration is not None:
-            facts[1] = replace(facts[1], repeatability=dict(grader.calibration.repeatability))
+            noise[grading] = dict(grader.calibration.repeatability)
+        facts = [BundleFacts(**bundle_info(name), repeatability=noise.get(name, {})) for name in names]
         return cls(detector, grader, facts, encoder, hotspots)
 
     def detect(self, scan: Scan) -> SpineReading:

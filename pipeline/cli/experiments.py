@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +36,10 @@ def label_efficiency(
     keep_weights: Annotated[
         bool, typer.Option(help="Keep the weights of scored trainings, as bundles.")
     ] = False,
+    leave_out: Annotated[
+        Path | None,
+        typer.Option(help="JSON list of subjects whose scores are not counted.", show_default=False),
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -49,11 +54,12 @@ def label_efficiency(
 
     try:
         experiment = read_experiment(config, values)
+        uncounted = json.loads(leave_out.read_text(encoding="utf-8")) if leave_out else []
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     with progress(console) as show:
         try:
-            outcome = run_experiment(experiment, out, jobs, tracking_uri, keep_weights, show)
+            outcome = run_experiment(experiment, out, jobs, tracking_uri, keep_weights, show, uncounted)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
     if outcome.table:

@@ -7,11 +7,12 @@ Each training is a tracked run in its own folder, so the command resumes where i
 those of the last epoch: nothing is chosen on the fold that is scored. A volume is graded as the shipped
 grader does it; beside it with one look at a volume without margin, and with SpineNet's nine shifts, one by
 one. What is written: ``predictions.csv`` (a row a disc, task and seed), ``summary.json`` (each fold
-and seed, each seed over all folds, mean and range over seeds, patient bootstrap, the ways to look, and all of
-it over the patients of ``--unseen``, a file of ids that no choice of a hyper-parameter has looked at),
-``confusion.png``, ``reliability.png``, and ``calibration.json``, which the bundle ships: fitted on the
-predictions of all folds and seeds; its figures are of fits that left a fold out. Patients who were scanned
-twice on one day, in the sequence of ``--repeat`` too, say how far grades of one disc differ by repetition.
+and seed, each seed over all folds, mean and range over seeds, patient bootstrap, the ways to look, the rules
+that make one grade of several probabilities, and all of it over the patients of ``--unseen``, a file of ids
+that no choice of a hyper-parameter has gone by), ``confusion.png``, ``reliability.png``, and
+``calibration.json``, which the bundle ships: fitted on the predictions of all folds and seeds; its figures
+are of fits that left a fold out. Patients who were scanned twice on one day, in the sequence of ``--repeat``
+too, say how far grades of one disc differ by repetition.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from siamed.pipeline.datasets.splits import fold_parts, read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
 from siamed.pipeline.experiments.transfer import check_left_out
+from siamed.pipeline.tasks import is_ordered
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
 
 from .averaging import paper_views
@@ -44,7 +46,7 @@ from .crops import DiscCrops
 from .figures import draw_reliability
 from .grader import DiscGrader
 from .metrics import confusion, grade_metrics
-from .summary import mean_of_seeds, pair, repeatability, second_reading, summarize
+from .summary import by_rule, mean_of_seeds, pair, repeatability, second_reading, summarize
 from .tasks import MISSING, TASKS, given_classes
 
 __all__ = ["looks", "main", "score", "train", "write_results"]
@@ -223,6 +225,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _by_patients(rows: list[dict[str, Any]], unseen: set[str]) -> dict[str, list[dict[str, Any]]]:
+    groups = {
+        "all": rows,
+        "looked at": [row for row in rows if row["subject_id"] not in unseen],
+        "unseen": [row for row in rows if row["subject_id"] in unseen],
+    }
+    return {who: own for who, own in groups.items() if own}
+
+
 def write_results(
     folder: Path,
     rows: list[dict[str, Any]],
@@ -249,15 +260,15 @@ def write_results(
         "all": {task: summarize(rows, task) for task in tasks},
         "looks": {
             name: {
-                who: {task: mean_of_seeds(chosen, task) for task in tasks}
-                for who, chosen in (
-                    ("all", members),
-                    ("looked at", [row for row in members if row["subject_id"] not in unseen]),
-                    ("unseen", [row for row in members if row["subject_id"] in unseen]),
-                )
-                if chosen
+                who: {task: mean_of_seeds(own, task) for task in tasks}
+                for who, own in _by_patients(members, unseen).items()
             }
             for name, members in {"shipped": rows, **others}.items()
+        },
+        "rules": {
+            task: {who: by_rule(own, task) for who, own in _by_patients(rows, unseen).items()}
+            for task in tasks
+            if is_ordered(task)
         },
     }
     if second:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,12 @@ from .grader import DiscGrader
 from .metrics import confusion
 from .tasks import MISSING, TASKS, class_counts, given_classes
 
-__all__ = ["DiscScorer"]
+__all__ = ["MEASURES", "DiscScorer", "average_class_accuracy", "quadratic_kappa"]
 
 
 class DiscScorer:
-    """Average class accuracy of grades: the mean of the diagonal of the normalized confusion matrix
-    [jamaludin2017ssl, Sec. 4.2].
+    """Average class accuracy of grades, the mean of the diagonal of the normalized confusion matrix
+    [jamaludin2017ssl, Sec. 4.2], or their quadratic kappa.
 
     Args:
         crops_file: disc crops, see :mod:`siamed.pipeline.grading.crops`.
@@ -38,8 +38,12 @@ class DiscScorer:
         sequences: Sequence[str],
         tasks: Sequence[str] = ("pfirrmann",),
         beside: str | None = None,
+        measure: str = "average class accuracy",
     ) -> None:
         class_counts(tasks)
+        if measure not in MEASURES:
+            raise ValueError(f"measure must be one of {list(MEASURES)}, got {measure!r}")
+        self.measure = measure
         if beside in sequences:
             raise ValueError(f"beside must be another sequence than {list(sequences)}, got {beside!r}")
         self.crops_file, self.sequences = str(crops_file), tuple(sequences)
@@ -104,16 +108,30 @@ class DiscScorer:
             part[here] = (part[here] + theirs[task][there]) / 2
         return averaged
 
-    @staticmethod
-    def figure(summed: np.ndarray) -> np.ndarray:
-        """Mean over the grades that occur of the share rightly graded.
+    def figure(self, summed: np.ndarray) -> np.ndarray:
+        """The measure, from confusion matrices ``(..., K, K)``: ``(...)``."""
+        return MEASURES[self.measure](np.asarray(summed, float))
 
-        Shape:
-            - summed ``(..., K, K)`` counts;
-            - output ``(...)``.
-        """
-        counts = np.asarray(summed, float)
-        true = counts.sum(-1)
-        right = np.diagonal(counts, axis1=-2, axis2=-1)
-        recalls = np.divide(right, true, out=np.full(right.shape, np.nan), where=true > 0)
-        return np.nanmean(recalls, axis=-1)
+
+def average_class_accuracy(counts: np.ndarray) -> np.ndarray:
+    """Mean over the grades that occur of the share rightly graded; counts ``(..., K, K)`` -> ``(...)``."""
+    true, right = counts.sum(-1), np.diagonal(counts, axis1=-2, axis2=-1)
+    recalls = np.divide(right, true, out=np.full(right.shape, np.nan), where=true > 0)
+    return np.nanmean(recalls, axis=-1)
+
+
+def quadratic_kappa(counts: np.ndarray) -> np.ndarray:
+    """Cohen's kappa with quadratic weights; counts ``(..., K, K)`` -> ``(...)``. It is scikit-learn's, but of
+    many confusion matrices at once; nan where all discs have one and the same grade."""
+    places = np.arange(counts.shape[-1])
+    weights = (places[:, None] - places) ** 2.0
+    chance = counts.sum(-1)[..., :, None] * counts.sum(-2)[..., None, :]
+    by_chance = (weights * chance).sum((-2, -1)) / counts.sum((-2, -1))
+    missed = (weights * counts).sum((-2, -1))
+    return 1 - np.divide(missed, by_chance, out=np.full(missed.shape, np.nan), where=by_chance > 0)
+
+
+MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "average class accuracy": average_class_accuracy,
+    "quadratic kappa": quadratic_kappa,
+}

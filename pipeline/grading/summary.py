@@ -15,12 +15,13 @@ from sklearn.metrics import roc_auc_score
 
 from .calibration import GradeCalibration, repeated_differences
 from .metrics import METRICS, bootstrap_intervals, grade_metrics
-from .tasks import TASKS, given_classes
+from .tasks import TASKS, given_classes, median_classes
 
 __all__ = [
     "Row",
     "auc",
     "by_level",
+    "by_rule",
     "mean_of_seeds",
     "normal_or_not",
     "pair",
@@ -91,6 +92,26 @@ def mean_of_seeds(rows: Sequence[Row], task: str) -> dict[str, float]:
     return {name: float(np.mean([own[name] for own in figures])) for name in METRICS}
 
 
+def by_rule(rows: Sequence[Row], task: str) -> dict[str, dict[str, float]]:
+    """Metrics, averaged over the seeds, by the rule that makes one grade of the probabilities: the most
+    probable, the expected one rounded, the median [D-0072]."""
+    grades = np.array(TASKS[task])
+    own = [row for row in rows if row["task"] == task]
+    shares = np.stack([row["probabilities"] for row in own])
+    expected = (shares / shares.sum(1, keepdims=True)) @ np.arange(len(grades))
+    places = {
+        "most probable": shares.argmax(1),
+        "expected": expected.round().astype(int),
+        "median": median_classes(shares),
+    }
+    return {
+        rule: mean_of_seeds(
+            [{**row, "predicted": grades[n]} for row, n in zip(own, chosen, strict=True)], task
+        )
+        for rule, chosen in places.items()
+    }
+
+
 def auc(rows: Sequence[Row], task: str) -> dict[str, float]:
     """Area under the ROC curve of each grade against all others; of a finding that of its presence alone.
 
@@ -137,7 +158,7 @@ def repeatability(
     """For each task how far the expected grades of a disc differ between two scans of one day.
 
     Args:
-        rows: of :func:`score`.
+        rows: see the module.
         repeats: the same of the second scans.
         tasks: which tasks.
         calibration: of the grader.

@@ -15,7 +15,7 @@ from siamed.networks.losses.multi_task import MISSING
 from siamed.pipeline.tasks import GRADES as TASKS
 from siamed.pipeline.tasks import is_ordered
 
-__all__ = ["MISSING", "TASKS", "class_counts", "class_indices", "given_classes"]
+__all__ = ["MISSING", "TASKS", "class_counts", "class_indices", "given_classes", "median_classes"]
 
 
 def class_counts(tasks: Sequence[str]) -> list[int]:
@@ -56,7 +56,10 @@ def given_classes(task: str, shares: np.ndarray) -> np.ndarray:
         3
     """
     shares = np.asarray(shares, float)
-    if not is_ordered(task):
-        return shares.argmax(-1)
+    return median_classes(shares) if is_ordered(task) else shares.argmax(-1)
+
+
+def median_classes(shares: np.ndarray) -> np.ndarray:
+    """The first class up to which probabilities ``(..., C)`` reach a half of their sum."""
     below = shares.cumsum(-1) < 0.5 * shares.sum(-1, keepdims=True) - 1e-9
     return below.sum(-1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ def run_experiment(
     tracking_uri: str | None = None,
     keep_weights: bool = False,
     show: Callable[[str, int, int], None] = lambda what, done, total: None,
+    leave_out: Collection[str] = (),
 ) -> Outcome:
     """Do what is not done yet, and say what all of it shows.
 
@@ -69,6 +70,7 @@ def run_experiment(
         keep_weights: keep the checkpoints of the scored trainings and build a bundle of each; the sources'
             are always kept.
         show: called with (what, done, total) as the work goes on.
+        leave_out: held-out subjects whose scores are not counted: those that a choice must not go by.
 
     Raises:
         ValueError: if ``out`` holds another experiment, or a source has seen a fold's held-out subjects.
@@ -98,7 +100,7 @@ def run_experiment(
             return Outcome(None, "", failures)
         trainings = [_cell_training(experiment, cell, out, common, tags, keep_weights) for cell in plan]
         failures = _run(trainings, jobs, "training", show)
-        outcome = _conclude(experiment, plan, out, failures)
+        outcome = _conclude(experiment, plan, out, failures, leave_out)
         if outcome.summary is not None:
             tracked.log(
                 _metrics(outcome.summary),
@@ -196,13 +198,19 @@ def _run(
     return failures
 
 
-def _conclude(experiment: Experiment, plan: list[Cell], out: Path, failures: Mapping[str, str]) -> Outcome:
+def _conclude(
+    experiment: Experiment,
+    plan: list[Cell],
+    out: Path,
+    failures: Mapping[str, str],
+    leave_out: Collection[str],
+) -> Outcome:
     found = {cell: read_json(out / cell.place / SCORES_FILE) for cell in plan}
     whole = [s for s in experiment.seeds if all(found[c] is not None for c in plan if c.seed == s)]
     if not whole:
         return Outcome(None, "", failures)
     scorer, texts = experiment.scorer, [budget.text for budget in experiment.budgets]
-    scores = _gather(experiment, plan, found, whole)
+    scores = _gather(experiment, plan, found, whole, leave_out)
     parts = {
         name: summarize(scores.part(place), scorer.figure, experiment.reference)
         for place, name in enumerate(scorer.parts)
@@ -226,14 +234,22 @@ def _conclude(experiment: Experiment, plan: list[Cell], out: Path, failures: Map
     return Outcome(content, table, failures)
 
 
-def _gather(experiment: Experiment, plan: list[Cell], found: Mapping[Cell, Any], seeds: list[int]) -> Scores:
+def _gather(
+    experiment: Experiment,
+    plan: list[Cell],
+    found: Mapping[Cell, Any],
+    seeds: list[int],
+    leave_out: Collection[str],
+) -> Scores:
     """Sums of whole seeds, on the subjects that every training of theirs scored."""
     by_place: dict[tuple[str, int, int], dict[str, Any]] = {}
     for cell in plan:
         if cell.seed in seeds:
             place = experiment.budgets.index(cell.budget)
             by_place.setdefault((cell.arm, place, cell.seed), {}).update(found[cell]["subjects"])
-    subjects = sorted(set.intersection(*(set(part) for part in by_place.values())))
+    subjects = sorted(set.intersection(*(set(part) for part in by_place.values())) - set(leave_out))
+    if not subjects:
+        raise ValueError("leave_out must leave a scored subject, it names them all")
     sums = {
         (arm, place): np.stack(
             [np.array([by_place[arm, place, seed][s] for s in subjects], float) for seed in seeds]

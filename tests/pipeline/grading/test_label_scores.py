@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import cohen_kappa_score
 from torch import nn
 
 from siamed.pipeline.grading import label_scores
@@ -102,11 +103,29 @@ def test_tasks_are_parts_and_a_second_sequence_is_averaged_in(
     np.testing.assert_allclose(scorer.figure(found), [0.0, 0.5, 0.5, 0.5])
 
 
+def test_kappa_of_many_confusion_matrices_is_scikit_learns_of_each() -> None:
+    rng = np.random.default_rng(0)
+    scorer = DiscScorer("crops.npz", ["T2"], measure="quadratic kappa")
+    pairs = rng.integers(1, 6, (3, 2, 60))
+    pairs[:, 1, :30] = pairs[:, 0, :30]
+    found = scorer.figure(np.stack([confusion(true, said, "pfirrmann") for true, said in pairs]))
+    expected = [cohen_kappa_score(true, said, weights="quadratic") for true, said in pairs]
+    np.testing.assert_allclose(found, expected)
+    two = np.zeros((5, 5))  # a task of two classes beside one of five
+    two[:2, :2] = [[8, 2], [3, 7]]
+    assert scorer.figure(two) == pytest.approx(
+        cohen_kappa_score([0] * 10 + [1] * 10, [0] * 8 + [1] * 2 + [0] * 3 + [1] * 7)
+    )
+    assert np.isnan(scorer.figure(np.diag([4.0, 0, 0, 0, 0])))
+
+
 def test_wrong_arguments_are_named(crops_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="tasks must be some of .*, got \\['beauty'\\]"):
         DiscScorer("crops.npz", ["T2"], ["beauty"])
     with pytest.raises(ValueError, match="beside must be another sequence than \\['T2'\\], got 'T2'"):
         DiscScorer("crops.npz", ["T2"], beside="T2")
+    with pytest.raises(ValueError, match="measure must be one of .*, got 'beauty'"):
+        DiscScorer("crops.npz", ["T2"], measure="beauty")
     monkeypatch.setattr(label_scores, "run_network", lambda run: (Brightness(), HPARAMS))
     with pytest.raises(ValueError, match="tasks must be graded by every arm, run does not grade modic"):
         DiscScorer(crops_file, ["T2"], ["pfirrmann", "modic"]).statistics(Path("run"), ["a"])

@@ -9,6 +9,7 @@ from siamed.pipeline.grading.calibration import GradeCalibration
 from siamed.pipeline.grading.summary import (
     auc,
     by_level,
+    by_rule,
     normal_or_not,
     repeatability,
     second_reading,
@@ -46,6 +47,16 @@ def test_the_area_of_each_grade_is_the_chance_to_rank_a_pair_rightly() -> None:
     assert found == pytest.approx({"1": (2 + 1) / 4, "2": (2 + 0.5) / 3, "3": 1.0})
     assert auc(rows_of(0, [0, 1, 1], [0, 0, 1], "bulging"), "bulging") == pytest.approx({"1": 0.75})
     assert auc(rows_of(0, [0, 0], [0, 1], "bulging"), "bulging") == {}
+
+
+def test_rules_that_make_one_grade_of_five_probabilities() -> None:
+    rows = rows_of(0, [3, 3], [1, 1])
+    rows[0]["probabilities"] = np.array([0.0, 0.4, 0.35, 0.25, 0.0])  # 2; expected 2.85; median 3
+    rows[1]["probabilities"] = np.array([0.55, 0.0, 0.0, 0.0, 0.45])  # 1; expected 2.8; median 1
+    found = by_rule(rows, "pfirrmann")
+    assert list(found) == ["most probable", "expected", "median"]
+    errors = [metrics["mean_absolute_error"] for metrics in found.values()]
+    assert errors == pytest.approx([(1 + 2) / 2, 0.0, (0 + 2) / 2])
 
 
 def test_normal_is_the_lowest_grade() -> None:

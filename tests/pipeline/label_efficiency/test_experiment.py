@@ -85,6 +85,25 @@ def test_the_table_is_what_the_scores_say(finished: Path) -> None:
     assert (finished / "label_efficiency.png").stat().st_size > 10_000
 
 
+def test_subjects_that_no_choice_may_go_by_can_be_left_uncounted(
+    cohort: Path, arms: dict[str, Any], finished: Path
+) -> None:
+    experiment = read_experiment(CONFIG, {**TINY, "cohort": str(cohort), "arms": arms})
+    scored = read_json(next(finished.glob("trainings/*/scratch/scores.json")))["subjects"]
+    first, *others = sorted(scored)
+    outcome = run_experiment(experiment, finished, leave_out=[first])
+    assert outcome.summary is not None
+    assert outcome.summary["subjects_scored"] == len(others)
+    file = sorted(finished.glob("trainings/*/scratch/scores.json"))[-1]
+    kept = read_json(file)["subjects"]
+    counts = sum(np.array(kept[name][0]) for name in others)
+    recalls = [counts[g, g] / counts[g].sum() for g in range(5) if counts[g].sum()]
+    assert outcome.summary["arms"]["scratch"]["budgets"][-1]["mean"] == pytest.approx(np.mean(recalls))
+    with pytest.raises(ValueError, match="leave_out must leave a scored subject"):
+        run_experiment(experiment, finished, leave_out=sorted(scored))
+    assert run_experiment(experiment, finished).summary["subjects_scored"] == len(scored)
+
+
 def test_trainings_lie_below_the_experiment_in_mlflow(finished: Path) -> None:
     record = read_json(finished / "run.json")
     client = MlflowClient(record["tracking_uri"])

@@ -9,35 +9,30 @@ view, the column and the volumes, for pictures and for other uses.
 
 from __future__ import annotations
 
-import logging
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamed import __version__
 from siamed.pipeline.changes import ScanChanges, compare_results
 from siamed.pipeline.cuts import DISC_SLICES, Volumes, cut_bodies, cut_discs
 from siamed.pipeline.errors import CaseError
-from siamed.pipeline.results import (
-    BundleFacts,
-    DiscResult,
-    GradeResult,
-    Point,
-    ScanFacts,
-    SpineResult,
-    VertebraResult,
+from siamed.pipeline.results import BundleFacts, SpineResult
+from siamed.pipeline.spine_result import (
+    FileFrame,
+    agreement_warning,
+    detection_result,
+    grade_result,
+    uncut_warning,
 )
 
 if TYPE_CHECKING:
     import torch
     from monai.data import MetaTensor
 
-    from siamed.pipeline.detection.vertebra import Column, Vertebra
+    from siamed.pipeline.detection.vertebra import Column
     from siamed.pipeline.grading.hotspots import EvidenceHotspots, Hotspots
     from siamed.pipeline.pairs.encoder import BodyEncoder, Embeddings
     from siamed.pipeline.scans import Scan
@@ -54,14 +49,10 @@ __all__ = [
     "pick_device",
 ]
 
-logger = logging.getLogger(__name__)
-
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 GRADING_BUNDLE = "spine_mr_disc_grading"
 ENCODING_BUNDLE = "spine_mr_siamese_pretraining"
-_POOR_KAPPA = 0.2  # up to here agreement is "slight" or none [landis1977agreement]
 _LOOK_HINT = "Look at what `siamed detect` finds; the scan may not be one the detector was made for."
-_MM_DECIMALS, _VOXEL_DECIMALS, _PROBABILITY_DECIMALS = 3, 3, 6
 
 
 @dataclass(frozen=True)
@@ -195,9 +186,9 @@ class SpineReader:
                 path=scan.source,
                 hint="Check that the scan shows the lumbar spine in sagittal slices.",
             )
-        frame = _Frame(scan, view)
+        frame = FileFrame(scan, view)
         numbers = tuple(frame.slice_number(d) for d in range(int(view.shape[1])))
-        return SpineReading(self._result(scan, frame, column), scan, view, column, numbers)
+        return SpineReading(detection_result(scan, frame, column, self.bundles), scan, view, column, numbers)
 
     def extract(self, scan: Scan) -> SpineReading:
         """Find the vertebrae, cut out their bodies and the discs between them.
@@ -212,7 +203,7 @@ class SpineReader:
         bodies, uncut_bodies = _whole_bodies(found)
         if not (discs.images or bodies.images):
             raise _no_volumes(scan, found)
-        uncut = _uncut_warning(found.result.discs, range(len(found.column.discs)), discs) + uncut_bodies
+        uncut = uncut_warning(found.result.discs, range(len(found.column.discs)), discs) + uncut_bodies
         result = replace(found.result, warnings=found.result.warnings + uncut)
         return replace(found, result=result, discs=discs, bodies=bodies, extracted=True)
 
@@ -282,58 +273,25 @@ class SpineReader:
         result = replace(
             found.result,
             discs=tuple(
-                replace(disc, grades={task: _grade(given) for task, given in grades.get(i, {}).items()})
+                replace(disc, grades={task: grade_result(given) for task, given in grades.get(i, {}).items()})
                 for i, disc in enumerate(found.result.discs)
             ),
             warnings=found.result.warnings
-            + _uncut_warning(found.result.discs, range(len(found.column.discs)), discs),
+            + uncut_warning(found.result.discs, range(len(found.column.discs)), discs),
         )
-        result = replace(result, warnings=result.warnings + _agreement_warning(result.agreement))
+        result = replace(result, warnings=result.warnings + agreement_warning(result.agreement))
         reading = replace(found, result=result, discs=discs)
         if self.hotspots is None:
             return reading
         given = [{task: int(one["grade"]) for task, one in answer.items()} for answer in answers]
         return replace(reading, hotspots=self.hotspots(volumes, given))
 
-    def _result(
-        self,
-        scan: Scan,
-        frame: _Frame,
-        column: Column,
-    ) -> SpineResult:
-        shape = scan.image.shape[1:]
-        return SpineResult(
-            scan=ScanFacts(
-                scan_id=scan.scan_id,
-                subject_id=scan.subject_id,
-                sequence=scan.sequence,
-                shape=(int(shape[0]), int(shape[1]), int(shape[2])),
-                spacing_mm=_point(scan.spacing_mm, 6),
-                orientation=scan.orientation,
-                modality=scan.modality,
-                notes=tuple(scan.notes),
-            ),
-            bundles=self.bundles,
-            vertebrae=tuple(_vertebra(v, frame) for v in column.vertebrae),
-            discs=tuple(
-                DiscResult(
-                    level=disc.level,
-                    center_mm=_point(disc.center_mm, _MM_DECIMALS),
-                    center_voxel=frame.voxel(disc.center_mm),
-                    vertebrae=(disc.upper, disc.lower),
-                )
-                for disc in column.discs
-            ),
-            warnings=tuple(column.warnings) + _partial_warning(column),
-            software=_software(),
-        )
-
 
 def _whole_bodies(found: SpineReading) -> tuple[Volumes, tuple[str, ...]]:
     """The bodies that the edge of the scan does not cut, and a warning of those that could not be cut out."""
     whole = [i for i, v in enumerate(found.column.vertebrae) if not v.partial]
     bodies = cut_bodies(found.view, found.column, whole)
-    return bodies, _uncut_warning(found.result.vertebrae, whole, bodies)
+    return bodies, uncut_warning(found.result.vertebrae, whole, bodies)
 
 
 def _no_volumes(scan: Scan, found: SpineReading) -> CaseError:
@@ -360,92 +318,3 @@ def pick_device(name: str = "auto") -> str:
     except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
         raise ValueError(f"device must be auto, cpu, cuda or mps and present here, got {name!r}") from error
     return name
-
-
-class _Frame:
-    """From the canonical view to the indices of the input file."""
-
-    def __init__(self, scan: Scan, view: MetaTensor) -> None:
-        self._inverse = np.linalg.inv(np.asarray(scan.image.affine, float))
-        self._across = next(i for i, code in enumerate(scan.orientation) if code in "LR")
-        self._view_affine = np.asarray(view.affine, float)
-
-    def voxel(self, point_mm: np.ndarray) -> Point:
-        """RAS+ mm -> index in the file."""
-        return _point(self._inverse[:3, :3] @ point_mm + self._inverse[:3, 3], _VOXEL_DECIMALS)
-
-    def slice_number(self, index: int) -> int:
-        """Canonical slice -> the file's own index along its slice axis."""
-        return round(self.voxel(self._view_affine[:3, 0] * index + self._view_affine[:3, 3])[self._across])
-
-    def slices(self, first: int, last: int) -> tuple[int, int]:
-        """A range of canonical slices -> the file's own, which may count the other way."""
-        a, b = self.slice_number(first), self.slice_number(last)
-        return min(a, b), max(a, b)
-
-
-def _vertebra(vertebra: Vertebra, frame: _Frame) -> VertebraResult:
-    corners = [_point(corner, _MM_DECIMALS) for corner in vertebra.corners_mm]
-    return VertebraResult(
-        level=vertebra.level,
-        level_probability=_probability(vertebra.level_probability),
-        score=_probability(vertebra.score),
-        partial=bool(vertebra.partial),
-        center_voxel=frame.voxel(vertebra.center_mm),
-        center_mm=_point(vertebra.center_mm, _MM_DECIMALS),
-        corners_mm=(corners[0], corners[1], corners[2], corners[3]),
-        slices=frame.slices(*vertebra.slices),
-        flags=tuple(vertebra.flags),
-    )
-
-
-def _grade(given: Mapping[str, Any]) -> GradeResult:
-    return GradeResult(
-        grade=int(given["grade"]),
-        probabilities={str(k): _probability(p) for k, p in given["probabilities"].items()},
-        expected=round(float(given["expected"]), _PROBABILITY_DECIMALS),
-        likely=tuple(int(grade) for grade in given.get("likely", ())),
-    )
-
-
-def _partial_warning(column: Column) -> tuple[str, ...]:
-    names = [v.level or f"body {i + 1}" for i, v in enumerate(column.vertebrae) if v.partial]
-    if not names:
-        return ()
-    return (f"Cut by the edge of the scan, with outer corners guessed: {', '.join(names)}.",)
-
-
-def _uncut_warning(
-    items: Sequence[DiscResult | VertebraResult], wanted: Sequence[int], volumes: Volumes
-) -> tuple[str, ...]:
-    kind, noun = ("body", "a vertebral body") if volumes.kind == "vb" else ("disc", "a disc")
-    names = [items[i].level or f"{kind} {i + 1}" for i in wanted if i not in volumes.indices]
-    if not names:
-        return ()
-    return (f"Not used, as the outline found is not that of {noun}: {', '.join(names)}.",)
-
-
-def _agreement_warning(agreement: Mapping[str, float]) -> tuple[str, ...]:
-    poor = [f"{task} ({kappa:.2f})" for task, kappa in agreement.items() if kappa < _POOR_KAPPA]
-    if not poor:
-        return ()
-    return (f"Not to be relied on, as they hardly agree with readers (kappa): {', '.join(poor)}.",)
-
-
-def _probability(value: float) -> float:
-    return round(float(value), _PROBABILITY_DECIMALS)
-
-
-def _point(values: Sequence[float] | np.ndarray, decimals: int) -> Point:
-    x, y, z = (round(float(v), decimals) + 0.0 for v in values)  # + 0.0 makes -0.0 plain
-    return x, y, z
-
-
-def _software() -> dict[str, str]:
-    versions = {"siamed": __version__, "python": platform.python_version()}
-    for name in ("torch", "monai"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree that pip does not know
-            logger.debug("the version of %s is not known", name)
-    return versions

@@ -7,29 +7,36 @@ transfer syntaxes go through whatever pixel decoders pydicom finds installed.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
 import pydicom.config
 from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 
 from siamed.pipeline.errors import CaseError
+from siamed.pipeline.scans.dicom_elements import (
+    MONOCHROME,
+    color_of,
+    first_item,
+    functional_group,
+    image_type_of,
+    number_of,
+    numbers_of,
+    silence,
+    text_of,
+    truncated,
+)
+from siamed.pipeline.scans.dicom_pixels import read_pixels
 from siamed.pipeline.scans.sequence import is_localizer_name, name_sequence
 from siamed.pipeline.scans.stack import Frame, stack_frames
 from siamed.pipeline.scans.volume import SourceFrame, Volume
 
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 _MAX_FRAMES = 20_000  # a damaged number would otherwise fill the memory before a pixel is read
-_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
 @dataclass(frozen=True)
@@ -99,23 +106,6 @@ _BARE_STARTS = frozenset(
 ) | frozenset(bytes([0, group, 0, element]) for group in (2, 8) for element in (0, 1, 5, 8, 0x10, 0x12, 0x16))
 
 
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Keep remarks of pydicom and highdicom on odd values from showing: they quote the value, which may be a
-    patient's."""
-    logger, mute = logging.getLogger("pydicom"), logging.NullHandler()
-    propagate = logger.propagate
-    logger.propagate = False
-    logger.addHandler(mute)
-    try:
-        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.removeHandler(mute)
-        logger.propagate = propagate
-
-
 def read_header(path: Path) -> FileHeader | None:
     """Read a file's header; None where it is sound DICOM without an image (a report, a DICOMDIR).
 
@@ -125,7 +115,7 @@ def read_header(path: Path) -> FileHeader | None:
     try:
         with silence():
             ds = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            if _text(ds, "SOPClassUID") == _DIRECTORY_CLASS or "DirectoryRecordSequence" in ds:
+            if text_of(ds, "SOPClassUID") == _DIRECTORY_CLASS or "DirectoryRecordSequence" in ds:
                 return None
             if not len(ds):
                 raise EOFError
@@ -136,7 +126,7 @@ def read_header(path: Path) -> FileHeader | None:
     except CaseError:
         raise
     except EOFError as error:
-        raise _truncated(path, "the header ends in the middle of an element") from error
+        raise truncated(path, "the header ends in the middle of an element") from error
     except Exception as error:  # a broken file may raise anything from the parser, and must not end a batch
         raise CaseError(
             "unreadable-file",
@@ -166,7 +156,7 @@ def read_series(series: Series) -> Volume:
     """
     first = series.first
     for file in series.files:
-        if file.color not in _MONOCHROME:
+        if file.color not in MONOCHROME:
             raise CaseError(
                 "color",
                 f"{series.name} is a color picture ({file.color or 'no Photometric Interpretation'})",
@@ -193,7 +183,7 @@ def read_series(series: Series) -> Volume:
     array: np.ndarray | None = None
     for k, frame in enumerate(stack.frames):
         if frame.path not in pixels:
-            pixels[frame.path] = _read_pixels(frame.path)
+            pixels[frame.path] = read_pixels(frame.path)
         if array is None:  # not before the first pixels are there: a damaged header may promise any size
             array = np.empty((frame.columns, frame.rows, len(stack.frames)), dtype=np.float32)
         array[:, :, k] = (
@@ -217,13 +207,13 @@ def read_series(series: Series) -> Volume:
 
 
 def _header(path: Path, ds: Dataset) -> FileHeader:
-    words = " ".join(_text(ds, key) for key in ("SeriesDescription", "ProtocolName", "SequenceName"))
-    shared = _first_item(ds, "SharedFunctionalGroupsSequence")
-    echo_time = _number(ds, "EchoTime")
-    repetition_time = _number(ds, "RepetitionTime")
-    inversion_time = _number(ds, "InversionTime")
+    words = " ".join(text_of(ds, key) for key in ("SeriesDescription", "ProtocolName", "SequenceName"))
+    shared = first_item(ds, "SharedFunctionalGroupsSequence")
+    echo_time = number_of(ds, "EchoTime")
+    repetition_time = number_of(ds, "RepetitionTime")
+    inversion_time = number_of(ds, "InversionTime")
     per_frame = list(ds.get("PerFrameFunctionalGroupsSequence") or [])
-    count = int(_number(ds, "NumberOfFrames") or 1)
+    count = int(number_of(ds, "NumberOfFrames") or 1)
     if count > _MAX_FRAMES:
         raise CaseError(
             "unreadable-file",
@@ -233,25 +223,25 @@ def _header(path: Path, ds: Dataset) -> FileHeader:
         )
     groups = [(per_frame[n] if n < len(per_frame) else Dataset(), shared) for n in range(count)]
     if per_frame or len(shared):
-        echo_time = _number(_group(groups[0], "MREchoSequence"), "EffectiveEchoTime") or echo_time
-        timing = _group(groups[0], "MRTimingAndRelatedParametersSequence")
-        repetition_time = _number(timing, "RepetitionTime") or repetition_time
-        inversions = _numbers(_group(groups[0], "MRModifierSequence"), "InversionTimes")
+        echo_time = number_of(functional_group(groups[0], "MREchoSequence"), "EffectiveEchoTime") or echo_time
+        timing = functional_group(groups[0], "MRTimingAndRelatedParametersSequence")
+        repetition_time = number_of(timing, "RepetitionTime") or repetition_time
+        inversions = numbers_of(functional_group(groups[0], "MRModifierSequence"), "InversionTimes")
         inversion_time = float(inversions[0]) if inversions is not None else inversion_time
-    series_uid = _text(ds, "SeriesInstanceUID")
-    number = _number(ds, "SeriesNumber")
+    series_uid = text_of(ds, "SeriesInstanceUID")
+    number = number_of(ds, "SeriesNumber")
     return FileHeader(
         path=path,
-        study_uid=_text(ds, "StudyInstanceUID"),
-        patient_id=_text(ds, "PatientID"),
+        study_uid=text_of(ds, "StudyInstanceUID"),
+        patient_id=text_of(ds, "PatientID"),
         # Without a series id a file can only be a series of its own.
         series_uid=series_uid or f"file:{path.name}",
         series_number=None if number is None else int(number),
-        description=_text(ds, "SeriesDescription"),
+        description=text_of(ds, "SeriesDescription"),
         words=words,
-        modality=_text(ds, "Modality"),
-        image_type=_image_type(ds),
-        color=_color(ds),
+        modality=text_of(ds, "Modality"),
+        image_type=image_type_of(ds),
+        color=color_of(ds),
         echo_time_ms=echo_time,
         repetition_time_ms=repetition_time,
         inversion_time_ms=inversion_time,
@@ -264,181 +254,49 @@ def _frame(
 ) -> Frame:
     enhanced = bool(len(groups[0]) or len(groups[1]))
     position, orientation, measures, rescale = ds, ds, ds, ds
-    image_type = _image_type(ds)
+    image_type = image_type_of(ds)
     if enhanced:
-        position = _group(groups, "PlanePositionSequence")
-        orientation = _group(groups, "PlaneOrientationSequence")
-        measures = _group(groups, "PixelMeasuresSequence")
-        rescale = _group(groups, "PixelValueTransformationSequence")
-        echo_time = _number(_group(groups, "MREchoSequence"), "EffectiveEchoTime") or echo_time
-        frame_type = _image_type(_group(groups, "MRImageFrameTypeSequence"), "FrameType")
+        position = functional_group(groups, "PlanePositionSequence")
+        orientation = functional_group(groups, "PlaneOrientationSequence")
+        measures = functional_group(groups, "PixelMeasuresSequence")
+        rescale = functional_group(groups, "PixelValueTransformationSequence")
+        echo_time = number_of(functional_group(groups, "MREchoSequence"), "EffectiveEchoTime") or echo_time
+        frame_type = image_type_of(functional_group(groups, "MRImageFrameTypeSequence"), "FrameType")
         image_type = frame_type or image_type
     # A plain multi-frame file has one position for all its frames, which therefore says nothing about each.
-    single = enhanced or int(_number(ds, "NumberOfFrames") or 1) == 1
-    slope, intercept = _number(rescale, "RescaleSlope"), _number(rescale, "RescaleIntercept")
-    spacing = _numbers(measures, "PixelSpacing", 2)
+    single = enhanced or int(number_of(ds, "NumberOfFrames") or 1) == 1
+    slope, intercept = number_of(rescale, "RescaleSlope"), number_of(rescale, "RescaleIntercept")
+    spacing = numbers_of(measures, "PixelSpacing", 2)
     return Frame(
         path=path,
         index=index,
         rows=int(ds.Rows),
         columns=int(ds.Columns),
-        position=_numbers(position, "ImagePositionPatient", 3) if single else None,
-        orientation=_numbers(orientation, "ImageOrientationPatient", 6),
+        position=numbers_of(position, "ImagePositionPatient", 3) if single else None,
+        orientation=numbers_of(orientation, "ImageOrientationPatient", 6),
         pixel_spacing=spacing if spacing is not None and (spacing > 0).all() else None,
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
-        thickness=_number(measures, "SliceThickness"),
+        thickness=number_of(measures, "SliceThickness"),
         echo_time_ms=echo_time,
         image_type=image_type,
-    )
-
-
-def _read_pixels(path: Path) -> np.ndarray:
-    """Return the stored values of a file, shape (frames, rows, columns)."""
-    try:
-        with silence():
-            ds = pydicom.dcmread(path, force=True)
-            if not any(key in ds for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-                raise _truncated(path, "the header describes an image, but there is no pixel data")
-            syntax = _transfer_syntax(ds)
-            if syntax.is_compressed:
-                _check_decoder(path, syntax)
-            else:
-                _check_length(path, ds)
-            array = ds.pixel_array
-            shape = (int(_number(ds, "NumberOfFrames") or 1), int(ds.Rows), int(ds.Columns))
-    except CaseError:
-        raise
-    except EOFError as error:
-        raise _truncated(path, "it ends in the middle of an element") from error
-    except Exception as error:  # decoders are many and raise what they like; see read_header
-        raise CaseError(
-            "unreadable-file",
-            f"the pixel data cannot be decoded ({type(error).__name__})",
-            path=path,
-            hint="Copy the file again from its source.",
-        ) from error
-    if array.size != np.prod(shape):
-        raise CaseError(
-            "unreadable-file",
-            f"the pixel data hold {array.size} values where the header promises {shape}",
-            path=path,
-            hint="Copy the file again from its source.",
-        )
-    return array.reshape(shape)
-
-
-def _transfer_syntax(ds: Dataset) -> Any:
-    meta = getattr(ds, "file_meta", None)
-    if meta is not None and "TransferSyntaxUID" in meta:
-        return meta.TransferSyntaxUID
-    # A bare data set cannot be compressed; how it is laid out is what the parser found out on the way.
-    implicit, little = ds.original_encoding
-    syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-    ds.ensure_file_meta()
-    ds.file_meta.TransferSyntaxUID = syntax
-    return syntax
-
-
-def _check_length(path: Path, ds: Dataset) -> None:
-    """Compare uncompressed pixel data with what the header promises; float pixels are left to pydicom."""
-    if "PixelData" not in ds:
-        return
-    frames, bits = int(_number(ds, "NumberOfFrames") or 1), int(ds.BitsAllocated)
-    promised = (int(ds.Rows) * int(ds.Columns) * int(ds.SamplesPerPixel) * frames * bits + 7) // 8
-    held = len(ds.PixelData)
-    if held < promised:
-        raise _truncated(path, f"{held} bytes of pixel data where the header promises {promised}")
-
-
-def _check_decoder(path: Path, syntax: Any) -> None:
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        raise CaseError(
-            "no-decoder",
-            f"the pixels are compressed as {syntax.name}, which no installed package can decode",
-            path=path,
-            hint="Install pylibjpeg with its plug-ins or python-gdcm, or export the series uncompressed.",
-        )
-
-
-def _truncated(path: Path, what: str) -> CaseError:
-    return CaseError(
-        "truncated-file",
-        f"a DICOM file is truncated: {what}",
-        path=path,
-        hint="Copy the file again from its source.",
     )
 
 
 def _check_holds_no_image(path: Path, ds: Dataset) -> None:
     """Raise where a file without rows should hold an image, or is no DICOM at all."""
     sop_class = UID(
-        _text(getattr(ds, "file_meta", Dataset()), "MediaStorageSOPClassUID") or _text(ds, "SOPClassUID")
+        text_of(getattr(ds, "file_meta", Dataset()), "MediaStorageSOPClassUID") or text_of(ds, "SOPClassUID")
     )
     if "Image Storage" in sop_class.name:
-        raise _truncated(path, f"{sop_class.name} without Rows and Columns")
-    if not (sop_class or _text(ds, "Modality") or _text(ds, "StudyInstanceUID")):
+        raise truncated(path, f"{sop_class.name} without Rows and Columns")
+    if not (sop_class or text_of(ds, "Modality") or text_of(ds, "StudyInstanceUID")):
         raise CaseError(
             "unreadable-file",
             "a file starts like DICOM but has neither an image nor a SOP class",
             path=path,
             hint="Copy the file again from its source, or remove it from the folder.",
         )
-
-
-def _first_item(ds: Dataset, keyword: str) -> Dataset:
-    items = ds.get(keyword)
-    return items[0] if items else Dataset()
-
-
-def _group(groups: tuple[Dataset, Dataset], keyword: str) -> Dataset:
-    """Return a functional group: the frame's own, else the shared one, else an empty data set."""
-    own = _first_item(groups[0], keyword)
-    return own if len(own) else _first_item(groups[1], keyword)
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    value = ds.get(keyword)
-    return "" if value is None else str(value).strip()
-
-
-def _image_type(ds: Dataset, keyword: str = "ImageType") -> tuple[str, ...]:
-    value = ds.get(keyword)
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(str(v) for v in value)
-
-
-def _color(ds: Dataset) -> str:
-    """Return the Photometric Interpretation; an unnamed one-sample image is taken as MONOCHROME2."""
-    samples = _number(ds, "SamplesPerPixel")
-    named = _text(ds, "PhotometricInterpretation")
-    if samples is not None and samples > 1:
-        return named if named and named not in _MONOCHROME else f"{samples:.0f} samples a pixel"
-    return named or "MONOCHROME2"
-
-
-def _numbers(ds: Dataset, keyword: str, length: int | None = None) -> np.ndarray | None:
-    """Return a value as finite floats, or None where it is absent, of another length or no number."""
-    try:
-        value = ds.get(keyword)
-        if value is None or isinstance(value, str) and not value.strip():
-            return None
-        numbers = np.atleast_1d(np.asarray(value, dtype=np.float64)).ravel()
-    except (TypeError, ValueError):
-        return None
-    if not len(numbers) or (length is not None and len(numbers) != length) or not np.isfinite(numbers).all():
-        return None
-    return numbers
-
-
-def _number(ds: Dataset, keyword: str) -> float | None:
-    numbers = _numbers(ds, keyword)
-    return None if numbers is None else float(numbers[0])
 
 
 def study_key(header: FileHeader) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from siamed import __version__
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.experiments.files import replace_file
 from siamed.pipeline.results import DiscResult, SpineResult
-from siamed.pipeline.scans.dicom import silence
+from siamed.pipeline.scans.dicom_elements import silence
 from siamed.pipeline.scans.scan import Scan, check_is_dicom
 from siamed.pipeline.tasks import task_title, value_title
 

@@ -151,3 +151,20 @@ def reader() -> Any:
 def scan_file(tmp_path: Path) -> Path:
     """The scan as a NIfTI file, sagittal slices counted from the right."""
     return write_scan(tmp_path / "lumbar_t2.nii.gz")
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch, reader: Any) -> list[tuple]:
+    """Put the knowing networks behind the commands; gives what each loading asked for."""
+    from siamed.pipeline.spine import SpineReader
+
+    asked: list[tuple] = []
+
+    def load(
+        detection: str, grading: str | None, device: str, encoding: str | None = None, hotspot_views: int = 0
+    ) -> Any:
+        asked.append((detection, grading, device) if encoding is None else (detection, encoding, device))
+        return reader
+
+    monkeypatch.setattr(SpineReader, "from_bundles", load)
+    return asked

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -13,47 +12,10 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-import torch
-from torch import nn
-from typer.testing import CliRunner
+from toy.cli import names, rows, run
 
 import siamed
-from siamed.pipeline.cli import app
-from siamed.pipeline.grading import DiscGrader
-from siamed.pipeline.grading.hotspots import EvidenceHotspots
-from siamed.pipeline.pairs.calibration import Calibration
-from siamed.pipeline.pairs.encoder import Embeddings
 from siamed.pipeline.results import SpineResult
-from siamed.pipeline.scans.write_dicom import write_series
-from siamed.pipeline.spine import SpineReader
-
-
-@pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch, reader: Any) -> list[tuple]:
-    """Put the knowing networks behind the commands; gives what each loading asked for."""
-    asked: list[tuple] = []
-
-    def load(
-        detection: str, grading: str | None, device: str, encoding: str | None = None, hotspot_views: int = 0
-    ) -> Any:
-        asked.append((detection, grading, device) if encoding is None else (detection, encoding, device))
-        return reader
-
-    monkeypatch.setattr(SpineReader, "from_bundles", load)
-    return asked
-
-
-def run(*words: Any) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def names(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_one_scan_gives_its_files_in_the_folder_itself(loads: list, scan_file: Path, tmp_path: Path) -> None:
@@ -82,93 +44,6 @@ def test_the_same_scan_gives_the_same_bytes(loads: list, scan_file: Path, tmp_pa
     run("grade", scan_file, "--out", tmp_path / "b")
     for name in ("result.json", "grades.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-
-
-class Brightest(nn.Module):
-    """The brighter the pixels above a threshold, the more a disc bulges."""
-
-    def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        bright = (volume - 0.8).clamp(min=0).square().flatten(1).sum(1)
-        return torch.stack([torch.ones_like(bright), bright + 2], 1)
-
-
-@pytest.mark.parametrize("codes", ["PIR", "RAS"])
-def test_hotspots_lie_where_the_evidence_is_in_the_patient(
-    loads: list, spine: Any, reader: Any, tmp_path: Path, codes: str
-) -> None:
-    scan_file = spine.write_scan(tmp_path / "scan_t2.nii.gz", codes)
-    # A bright spot in the disc L4-L5, on the patient's left, anterior to its middle.
-    image, spot_mm = nibabel.load(scan_file), np.array([spine.CENTER_MM[0] - 5.0, 10.0, -67.0])
-    data = np.asarray(image.dataobj).copy()
-    where = np.indices(data.shape).reshape(3, -1)
-    world = (image.affine[:3, :3] @ where + image.affine[:3, 3:]).reshape(3, *data.shape)
-    data[world[1] < -20] = 40.0
-    data[(np.abs(world - spot_mm[:, None, None, None]) <= [[[[1.0]]], [[[2.0]]], [[[2.0]]]]).all(0)] = 400.0
-    nibabel.save(nibabel.Nifti1Image(data, image.affine), scan_file)
-    reader.grader = DiscGrader(Brightest(), ["bulging"], 9, (112, 224), (56, 112))
-    reader.hotspots = EvidenceHotspots(reader.grader, {"angle_deg": 5.0, "shift_x_px": 8.0}, 4)
-    ran = run("grade", scan_file, "--hotspots", 4, "--out", tmp_path / "out")
-    assert ran.exit_code == 0, ran.output
-    found = nibabel.load(tmp_path / "out/hotspots/bulging.nii.gz")
-    peak = np.unravel_index(np.asarray(found.dataobj).argmax(), found.shape)
-    np.testing.assert_allclose((found.affine @ [*peak, 1])[:3], spot_mm, atol=2.5)
-    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
-    assert "Where the evidence lies" in page
-    assert "strongest in its front third, at mid-height" in page
-    reader.hotspots = None
-    assert run("grade", scan_file, "--out", tmp_path / "out").exit_code == 0
-    assert not (tmp_path / "out/hotspots").exists()  # of an earlier run
-
-
-def test_changes_since_an_earlier_grading_are_a_table_of_their_own(
-    loads: list, spine: Any, scan_file: Path, tmp_path: Path
-) -> None:
-    assert run("grade", scan_file, "--out", tmp_path / "then").exit_code == 0
-    other = spine.write_scan(tmp_path / "lumbar_again_t2.nii.gz", "RAS")
-    ran = run("grade", other, "--compare", tmp_path / "then", "--out", tmp_path / "now")
-    assert ran.exit_code == 0, ran.output
-    changes = rows(tmp_path / "now/changes.csv")
-    assert len(changes) == 4 * 2
-    assert {(c["difference"], c["limit"], c["beyond_noise"]) for c in changes} == {("+0.0000", "", "no")}
-    warnings = json.loads((tmp_path / "now/result.json").read_text(encoding="utf-8"))["warnings"]
-    assert any("make sure that both scans are of one person" in warning for warning in warnings)
-    assert run("grade", other, "--out", tmp_path / "now").exit_code == 0
-    assert not (tmp_path / "now/changes.csv").exists()  # of an earlier run
-    loads.clear()
-    missing = run("grade", other, "--compare", tmp_path / "nowhere", "--out", tmp_path / "now")
-    assert missing.exit_code == 2
-    assert "must be a folder of `siamed grade`" in " ".join(missing.output.split())
-    two = run("grade", other, scan_file, "--compare", tmp_path / "then", "--out", tmp_path / "both")
-    assert two.exit_code == 2
-    assert "goes with one scan, 2 were found" in " ".join(two.output.split())
-    assert not loads  # nothing was loaded for either
-
-
-def test_results_as_dicom_lie_beside_and_a_scan_of_another_format_is_a_case_of_its_own(
-    loads: list, spine: Any, tmp_path: Path
-) -> None:
-    array, affine = spine.spine_array()
-    given = tmp_path / "given"
-    series = {"patient_id": "SECRET-4711", "series_description": "T2 SAG", "echo_time_ms": 100.0}
-    write_series(array.transpose(1, 2, 0), affine[:, [1, 2, 0, 3]], given / "series", **series)
-    spine.write_scan(given / "other_t2.nii.gz")
-    ran = run("grade", given / "series", given / "other_t2.nii.gz", "--dicom", "--out", tmp_path / "out")
-    assert ran.exit_code == 1
-    done, failed = rows(tmp_path / "out/cases.csv")
-    assert (done["status"], failed["code"]) == ("done", "not-dicom")
-    assert names(tmp_path / "out" / done["case_id"]) == {
-        "result.json", "grades.csv", "report.html", "dicom/grades.dcm"
-    }  # fmt: skip
-    assert not (tmp_path / "out" / failed["case_id"]).exists()
-    assert "SECRET" not in ran.output
-    own = tmp_path / "out" / done["case_id"] / "dicom" / "0001.dcm"
-    own.write_bytes(b"a scan of the user's own")
-    again = run("grade", given / "series", "--out", tmp_path / "out" / done["case_id"])
-    assert again.exit_code == 0, again.output
-    assert list(own.parent.iterdir()) == [own]  # what an earlier run wrote is gone, nothing else
-    alone = run("grade", given / "series", "--dicom", "--json")
-    assert alone.exit_code == 2
-    assert "needs a folder for its files" in alone.output
 
 
 def test_detection_grades_nothing_and_loads_no_grader(loads: list, scan_file: Path, tmp_path: Path) -> None:
@@ -409,79 +284,6 @@ def test_no_written_file_names_the_patient(loads: list, spine: Any, tmp_path: Pa
     for path in (tmp_path / "out").rglob("*"):
         if path.is_file() and path.name != "cases.csv":  # the one file that says where each case lies
             assert "Doe" not in path.read_text(encoding="utf-8"), path.name
-
-
-class KnowingEncoder:
-    """Embeds bodies as numbers counted from the top, moved by a step from one scan to the next."""
-
-    sha256 = "0" * 64
-    calibration = Calibration((4.0, -4.0), (6.0, -6.0), ("T2", "T2"))
-
-    def __init__(self, step: float) -> None:
-        self.step, self.scans = step, 0
-
-    def __call__(self, volumes: Any) -> np.ndarray:
-        assert volumes.shape[1:] == (1, 9, 224, 224)
-        self.scans += 1
-        count = np.arange(len(volumes), dtype=np.float32)
-        return np.stack([10 * count, np.full(len(volumes), self.step * self.scans)], 1).astype(np.float32)
-
-
-def test_embeddings_have_a_row_a_body_and_its_name(
-    loads: list, reader: Any, spine: Any, scan_file: Path, tmp_path: Path
-) -> None:
-    reader.encoder = KnowingEncoder(0.5)
-    ran = run("embed", scan_file, "--out", tmp_path / "out")
-    assert ran.exit_code == 0, ran.output
-    assert names(tmp_path / "out") == {"result.json", "report.html", "cases.csv", "embeddings.npz"}
-    found = Embeddings.load(tmp_path / "out/embeddings.npz")
-    assert found.level.tolist() == list(spine.LEVELS[1:])  # the uppermost is cut by the edge
-    assert found.embedding[:, 0].tolist() == [0, 10, 20, 30]
-    assert found.encoder == "0" * 64
-    assert loads == [("spine_mr_vertebra_detection", "spine_mr_siamese_pretraining", "auto")]
-    run("detect", scan_file, "--out", tmp_path / "out")
-    assert not (tmp_path / "out/embeddings.npz").exists()  # of an earlier run
-
-
-def test_two_scans_are_compared_level_by_level_and_as_a_whole(
-    loads: list, reader: Any, spine: Any, scan_file: Path, tmp_path: Path
-) -> None:
-    reader.encoder = KnowingEncoder(0.5)
-    ran = run("compare", scan_file, scan_file, "--json")
-    assert ran.exit_code == 0, ran.output
-    found = json.loads(ran.stdout)
-    assert [row["level"] for row in found["levels"]] == list(spine.LEVELS[1:])
-    assert [row["distance"] for row in found["levels"]] == [0.5] * 4
-    # 1 / (1 + exp(-(4 - 4 * 0.5))) and 1 / (1 + exp(-(6 - 6 * 0.5)))
-    assert found["levels"][0]["probability"] == pytest.approx(0.880797, abs=1e-6)
-    assert found["probability"] == pytest.approx(0.952574, abs=1e-6)
-    table = run("compare", scan_file, scan_file).stdout
-    assert "column     0.500        0.953" in table
-
-
-def test_embeddings_that_were_written_can_be_compared(
-    loads: list, reader: Any, scan_file: Path, tmp_path: Path
-) -> None:
-    reader.encoder = KnowingEncoder(2.0)
-    run("embed", scan_file, "--out", tmp_path)
-    found = json.loads(run("compare", tmp_path / "embeddings.npz", scan_file, "--json").stdout)
-    assert found["distance"] == pytest.approx(2.0)
-    assert found["probability"] < 0.01
-
-
-def test_what_cannot_be_compared_is_said(loads: list, reader: Any, scan_file: Path, tmp_path: Path) -> None:
-    reader.encoder = KnowingEncoder(0.5)
-    assert run("compare", scan_file, tmp_path / "nothing.nii.gz").exit_code == 2
-    (tmp_path / "other.npz").write_bytes(b"no numbers")
-    assert run("compare", scan_file, tmp_path / "other.npz").exit_code == 2
-    Embeddings(np.array(["L3"]), np.zeros((1, 2)), "T2", "1" * 64).save(tmp_path / "one.npz")
-    ran = run("compare", scan_file, tmp_path / "one.npz")
-    assert ran.exit_code == 1
-    assert "must be embedded by one encoder" in ran.output
-    reader.encoder.calibration = None
-    ran = run("compare", scan_file, scan_file)
-    assert ran.exit_code == 2
-    assert "calibration.json" in ran.output
 
 
 def test_a_label_efficiency_experiment_that_is_none_is_refused(tmp_path: Path) -> None:

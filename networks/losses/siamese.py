@@ -24,7 +24,7 @@ class SiameseLoss(nn.Module):
 
     Args:
         same_person: :class:`ContrastiveLoss` or :class:`NTXentLoss`.
-        level_weights: alpha of each level.
+        level_weights: alpha of each level; none where the network tells none, and L_level is left out.
         level_weight: w, of the level loss.
         embedding: E, entries of an embedding.
         all_pairs: compare every two volumes of one level in the batch, not the given pairs alone; who is who
@@ -61,6 +61,8 @@ class SiameseLoss(nn.Module):
                 f"{tuple(target.shape)}"
             )
         embeddings, scores = input.float().split([self.embedding, len(self.weights)], dim=2)
+        if not len(self.weights):
+            return self._same_person(embeddings, target)
         level = target[:, 1, None].expand(-1, 2)
         log_p = functional.log_softmax(scores, dim=2).gather(2, level[..., None].long())[..., 0]
         level_loss = -(self.weights[level] * log_p).mean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from monai.data import Dataset
 
 from siamed.pipeline.datasets.manifest import ScanRow
 from siamed.pipeline.datasets.spider import merge_labels, spider_manifest
@@ -20,7 +19,7 @@ from siamed.pipeline.scans.itk_formats import ITK_ENDINGS, read_itk
 from siamed.transforms.vertebra_targets import PARTIAL, SACRAL, WHOLE
 from siamed.transforms.vertebral_bodies import BodyLabel, vertebral_bodies
 
-__all__ = ["RepeatedSlices", "canonical_image", "fold_slices", "labelled_volumes", "slice_items"]
+__all__ = ["canonical_image", "fold_slices", "labelled_volumes", "slice_items"]
 
 log = logging.getLogger(__name__)
 
@@ -140,25 +139,3 @@ def fold_slices(
 ) -> list[dict[str, Any]]:
     """:func:`slice_items` of one part of a split; what a training's configuration asks for."""
     return slice_items(labelled_volumes(dataset_dir, folders, fold_parts(split, fold, part)), every)
-
-
-class RepeatedSlices(Dataset):
-    """Each epoch sees a fixed number of slices, whatever the number of scans: a unit of work.
-
-    Args:
-        items: of :func:`slice_items`.
-        transform: applied to each item.
-        length: items an epoch, drawn with replacement.
-
-    Randomness: which slices, drawn from numpy's global state (seeded for each epoch by ``EpochSeeds``).
-    """
-
-    def __init__(self, items: Sequence[dict[str, Any]], transform: Callable, length: int) -> None:
-        super().__init__(items, transform)
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def _transform(self, index: int) -> Any:
-        return super()._transform(int(np.random.randint(len(self.data))))

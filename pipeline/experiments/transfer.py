@@ -3,7 +3,8 @@
 A pretraining leaves a passport with its weights: the hyper-parameters that shape the trunk and what it sees,
 in ``run.json`` of a run or the bundle's train configuration. A network takes the weights only if its own
 passport agrees; otherwise loading fails and says what differs. The input's height and width may differ, as
-vertebral bodies and discs do [jamaludin2017ssl, Sec. 4.2]; pixels must have one size.
+vertebral bodies and discs do [jamaludin2017ssl, Sec. 4.2], or a kidney's region and a whole scan; pixels must
+have one size.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from torch import nn
 
+from siamed.networks.dense_encoder import DenseEncoder
 from siamed.networks.vgg_m import VGGMTrunk
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_weights
 from siamed.pipeline.experiments.files import read_json, sha256_of
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _TRUNK = ("slices", "width", "batch_norm", "conv2_stride", "volumetric", "subtract_mean")
 _DEFAULTS = {"volumetric": False, "subtract_mean": False}
+_DENSE = ("width", "growth", "layers", "group_size", "spacing_mm", "window_hu", "window_percentiles")
 _PREFIX = "trunk."
 
 
@@ -50,14 +53,18 @@ def passport(hparams: Mapping[str, Any]) -> dict[str, Any]:
     """What two networks must share to share convolutions: the trunk's shape and the size of a pixel.
 
     Args:
-        hparams: of a bundle that has a VGG-M trunk.
+        hparams: of a bundle that has a VGG-M trunk, or a densely connected one (which has ``growth``).
 
     Returns:
-        The trunk's arguments, whether its input is centered, and ``pixel``: pixels of a volume that one pixel
-        of the input covers (rows, columns). With a single slice 3-D kernels are 2-D ones, and ``volumetric``
-        says nothing.
+        Of VGG-M the trunk's arguments, whether its input is centered, and ``pixel``: pixels of a volume that
+        one pixel of the input covers (rows, columns). With a single slice 3-D kernels are 2-D ones, and
+        ``volumetric`` says nothing. Of the dense encoder its arguments, the spacing and the window of
+        intensities.
     """
-    found = {name: hparams.get(name, _DEFAULTS.get(name)) for name in _TRUNK}
+    if "growth" in hparams:
+        return {"trunk": "dense encoder", **{name: hparams.get(name) for name in _DENSE}}
+    found: dict[str, Any] = {"trunk": "VGG-M"}
+    found |= {name: hparams.get(name, _DEFAULTS.get(name)) for name in _TRUNK}
     if found["slices"] == 1:
         found["volumetric"] = False
     sizes = zip(hparams["field_px"], hparams["input_size"], strict=True)
@@ -69,7 +76,8 @@ def load_trunk(network: nn.Module, hparams: Mapping[str, Any], source: str | Pat
     """Load the trunk of a pretraining into a network.
 
     Args:
-        network: has a ``trunk``, a :class:`~siamed.networks.vgg_m.VGGMTrunk`; changed in place.
+        network: has a ``trunk``, a :class:`~siamed.networks.vgg_m.VGGMTrunk` or a
+            :class:`~siamed.networks.dense_encoder.DenseEncoder`; changed in place.
         hparams: the network's own.
         source: folder of a finished training (``run.json``, ``latest.pt``), or name or folder of a bundle.
 
@@ -80,7 +88,9 @@ def load_trunk(network: nn.Module, hparams: Mapping[str, Any], source: str | Pat
     name, its_hparams, file = _source(source)
     wanted, given = passport(hparams), passport(its_hparams)
     differing = [
-        f"{key}: {given[key]} there, {wanted[key]} here" for key in wanted if given[key] != wanted[key]
+        f"{key}: {given.get(key)} there, {wanted[key]} here"
+        for key in wanted
+        if given.get(key) != wanted[key]
     ]
     if differing:
         raise ValueError(
@@ -139,8 +149,10 @@ def check_left_out(run: Path, split: str | Path, fold: int, what: str) -> None:
         )
 
 
-def _whole_trunk(network: nn.Module) -> VGGMTrunk:
+def _whole_trunk(network: nn.Module) -> VGGMTrunk | DenseEncoder:
     trunk = network.get_submodule("trunk")
+    if isinstance(trunk, DenseEncoder):
+        return trunk
     if not isinstance(trunk, VGGMTrunk) or not trunk.is_whole:
         raise ValueError(
             "branch_point must be conv5, fc6 or fc7 for a pretrained or frozen trunk: it is Conv1 to Conv5"

@@ -223,9 +223,8 @@ def summarize(
 
 def _draw(folder: Path, folds: Sequence[FoldPairs]) -> None:
     parts = [compare_volumes(fold.distances, fold.levels, fold.persons) for fold in folds]
-    pooled = draw_distances(
-        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("distance", "same"))
-    )
+    distances, same = (np.concatenate([getattr(p, name) for p in parts]) for name in ("distance", "same"))
+    pooled = draw_distances(distances, same)
     classes = 1 + max(int(part.max()) for fold in folds for part in (fold.levels, fold.predicted))
     matrix = ConfusionMatrix(list(LEVELS[:classes]), title="level, all folds")
     for fold in folds:

@@ -1,4 +1,4 @@
-"""Pictures of a Siamese pretraining: distances and ROC of same-person pairs, confusion of the levels."""
+"""Pictures of a Siamese pretraining: distances and ROC of pairs, confusion of the levels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from sklearn.metrics import auc, roc_curve
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 
 from .metrics import compare_volumes, distance_matrix
+from .question import question_of
 from .volumes import LEVELS
 
-__all__ = ["LevelConfusion", "SamePersonFigure", "draw_distances"]
+__all__ = ["LevelConfusion", "PairFigure", "SamePersonFigure", "draw_distances"]
 
 
 class SamePersonFigure:
@@ -40,22 +41,48 @@ class SamePersonFigure:
         self._seen.append((embeddings, output["label"].cpu().numpy()))
 
     def __call__(self, engine: Any) -> Figure:
-        embeddings, labels = (np.concatenate(part) for part in zip(*self._seen, strict=True))
-        compared = compare_volumes(distance_matrix(embeddings), labels[:, 1], labels[:, 2])
+        compared = compare_volumes(distance_matrix(self._embeddings), self._labels[:, 1], self._labels[:, 2])
         return draw_distances(compared.distance, compared.same)
 
+    @property
+    def _embeddings(self) -> np.ndarray:
+        return np.concatenate([embeddings for embeddings, _ in self._seen])
 
-def draw_distances(distances: np.ndarray, same: np.ndarray) -> Figure:
+    @property
+    def _labels(self) -> np.ndarray:
+        return np.concatenate([labels for _, labels in self._seen])
+
+
+class PairFigure(SamePersonFigure):
+    """The same of the validation's pairs as they are given, for whatever is asked of them.
+
+    Args:
+        embedding: entries of an embedding in the network's output.
+        question: see :mod:`siamed.pipeline.pairs.question`.
+    """
+
+    def __init__(self, embedding: int, question: str) -> None:
+        super().__init__(embedding)
+        self.question = question_of(question)
+
+    def __call__(self, engine: Any) -> Figure:
+        gaps = np.linalg.norm(self._embeddings[:, 0] - self._embeddings[:, 1], axis=1)
+        return draw_distances(gaps, self._labels[:, 0] > 0, self.question.name)
+
+
+def draw_distances(distances: np.ndarray, same: np.ndarray, question: str = "same_person") -> Figure:
     """Histograms of the distances of both kinds of pairs, and the ROC [jamaludin2017ssl, Fig. 6].
 
     Args:
         distances: ``(M,)``.
-        same: ``(M,)``, whether the pair is of one person.
+        same: ``(M,)``, whether the pair is a positive one.
+        question: what was asked.
     """
+    asked = question_of(question)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     bins = np.linspace(0, max(float(distances.max(initial=0)), 1e-6), 40)
-    for kind, name, color in [(same, "same person", "tab:blue"), (~same, "two persons", "tab:red")]:
+    for kind, name, color in [(same, asked.same, "tab:blue"), (~same, asked.other, "tab:red")]:
         if kind.any():
             left.hist(distances[kind], bins, density=True, alpha=0.6, color=color, label=name)
     left.set_xlabel("distance of embeddings")
@@ -66,8 +93,8 @@ def draw_distances(distances: np.ndarray, same: np.ndarray) -> Figure:
         right.plot(false, true, color="tab:blue")
         right.set_title(f"AUC {auc(false, true):.3f}")
     right.plot([0, 1], [0, 1], color="gray", linewidth=0.8)
-    right.set_xlabel("two persons taken for one")
-    right.set_ylabel("one person recognized")
+    right.set_xlabel(f"{asked.other} taken for {asked.same}")
+    right.set_ylabel(f"{asked.same} recognized")
     return figure
 
 

@@ -17,6 +17,13 @@ embedding spread
 effective rank
     exponential of the entropy of the normalized singular values of the centered embeddings [roy2007rank]: how
     many directions it uses.
+
+Of pairs that are given, positive and negative ones, whatever is asked of them:
+
+pair AUC
+    area under the ROC of a positive pair, scored by the negative distance.
+pair accuracy
+    share of pairs told rightly where a distance below a threshold counts as a positive pair.
 """
 
 from __future__ import annotations
@@ -33,16 +40,20 @@ from .volumes import MIN_COLUMN
 
 __all__ = [
     "METRICS",
+    "PAIR_METRICS",
     "Compared",
+    "GivenPairMetric",
     "SamePersonMetric",
     "compare_columns",
     "compare_volumes",
     "distance_matrix",
     "effective_rank",
+    "given_pair_metrics",
     "pair_metrics",
 ]
 
 METRICS = ("same_person_auc", "column_auc", "level_accuracy", "embedding_spread", "effective_rank")
+PAIR_METRICS = ("pair_auc", "pair_accuracy", "embedding_spread", "effective_rank")
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,62 @@ class SamePersonMetric(IgniteMetricHandler):
     def __init__(self, embedding: int, metric: str) -> None:
         super().__init__(
             metric_fn=_SamePerson(embedding, metric),
+            output_transform=from_engine(["pred", "label"]),
+            save_details=False,
+        )
+
+
+class _GivenPairs(CumulativeIterationMetric):
+    """One metric of given pairs; y_pred ``(B, 2, E)``, y ``(B, 4)`` as the Siamese loss takes them."""
+
+    def __init__(self, metric: str, threshold: float) -> None:
+        super().__init__()
+        if metric not in PAIR_METRICS:
+            raise ValueError(f"metric must be one of {PAIR_METRICS}, got {metric!r}")
+        self.metric, self.threshold = metric, float(threshold)
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return torch.cat([y_pred.flatten(1).float(), y[:, :1].to(y_pred.device).float()], dim=1)
+
+    def aggregate(self) -> torch.Tensor:  # type: ignore[override]
+        """The metric over all pairs seen; nan where there is none."""
+        buffer = self.get_buffer()
+        if buffer is None:
+            return torch.tensor(float("nan"))
+        rows = buffer.cpu().numpy()
+        embeddings, same = rows[:, :-1].reshape(len(rows), 2, -1), rows[:, -1] > 0
+        return torch.tensor(given_pair_metrics(embeddings, same, self.threshold)[self.metric])
+
+
+def given_pair_metrics(embeddings: np.ndarray, same: np.ndarray, threshold: float) -> dict[str, float]:
+    """Metrics of given pairs.
+
+    Args:
+        embeddings: ``(N, 2, E)``.
+        same: ``(N,)`` bool, which pairs are positive.
+        threshold: distance below which a pair is taken for a positive one.
+    """
+    distance = np.linalg.norm(embeddings[:, 0] - embeddings[:, 1], axis=1)
+    flat, nobody = embeddings.reshape(-1, embeddings.shape[-1]), np.zeros(len(same))
+    return {
+        "pair_auc": Compared(distance, same, nobody, nobody).auc,
+        "pair_accuracy": float(((distance < threshold) == same).mean()),
+        "embedding_spread": float(flat.std(0).mean()),
+        "effective_rank": effective_rank(flat),
+    }
+
+
+class GivenPairMetric(IgniteMetricHandler):
+    """One metric of given pairs for a MONAI evaluator.
+
+    Args:
+        metric: one of :data:`PAIR_METRICS`.
+        threshold: see :func:`given_pair_metrics`.
+    """
+
+    def __init__(self, metric: str, threshold: float) -> None:
+        super().__init__(
+            metric_fn=_GivenPairs(metric, threshold),
             output_transform=from_engine(["pred", "label"]),
             save_details=False,
         )

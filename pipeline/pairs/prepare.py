@@ -137,14 +137,21 @@ def _named(
             log.warning("%s: %s cannot be cut: %s", case_id, level, error)
 
 
-def save_volume(path: Path, volume: MetaTensor) -> str:
-    """Write a volume ``(1, D, H, W)`` in [0, 1] as NIfTI of 8 bits; returns the file's SHA-256.
+def save_volume(path: Path, volume: MetaTensor, steps: int = 255, kind: type = np.uint8) -> str:
+    """Write a volume ``(1, D, H, W)`` as NIfTI of whole numbers; returns the file's SHA-256.
 
     The same volume gives the same bytes.
+
+    Args:
+        path: file to write.
+        volume: intensities; in [0, 1] for the default of 8 bits.
+        steps: numbers from 0 to 1; what lies beyond those that ``kind`` holds is clipped.
+        kind: of numbers.
     """
-    bits = np.rint(255 * np.asarray(volume.as_tensor()[0], np.float32)).astype(np.uint8)
-    image = nibabel.Nifti1Image(bits, np.asarray(volume.affine, float))
-    image.header.set_slope_inter(1 / 255, 0)
+    held = np.iinfo(kind)
+    numbers = np.rint(steps * np.asarray(volume.as_tensor()[0], np.float32)).clip(held.min, held.max)
+    image = nibabel.Nifti1Image(numbers.astype(kind), np.asarray(volume.affine, float))
+    image.header.set_slope_inter(1 / steps, 0)
     image.header.set_xyzt_units("mm")
     # No time and no name in the gzip header.
     replace_file(path, lambda beside: beside.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0)))

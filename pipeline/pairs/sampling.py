@@ -1,8 +1,9 @@
-"""Pairs of volumes of one level: the same person twice, or two persons [jamaludin2017ssl, Sec. 2.2].
+"""Pairs of volumes that are positive or negative by one question: the same person, the same side.
 
-Positive: two acquisitions of one subject. Negative: the second volume is replaced by one of another family
-that was acquired alike (same sequence), so that neither level, nor sequence, nor the subject's share of the
-data tells positive from negative [D-0060].
+For the same person [jamaludin2017ssl, Sec. 2.2]: a pair is of one level. Positive: two acquisitions of one
+subject. Negative: the second volume is replaced by one of another family that was acquired alike (same
+sequence), so that neither level, nor sequence, nor the subject's share of the data tells positive from
+negative [D-0060]. What plays these parts for other questions: :mod:`siamed.pipeline.pairs.question`.
 
 The index is one sort of the volumes and a few integer arrays; a draw takes constant time whatever the size
 of the table, and a negative is drawn by skipping the family's block, without trial and error.
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .volumes import VolumeTable, level_indices
+from .question import codes, question_of
+from .volumes import VolumeTable
 
 __all__ = ["Pairs", "PairSampler"]
 
@@ -26,7 +28,7 @@ class Pairs:
     Args:
         first: row of the table.
         second: row of the table, of the same level.
-        same: whether both are of one person.
+        same: whether both are of one identity: one person, one side.
     """
 
     first: np.ndarray
@@ -47,6 +49,8 @@ class PairSampler:
         candidates: negatives that are looked at for each one taken; of several the nearest to the first
             volume by :meth:`learn`'s embeddings is taken (hard negatives); before it has any, a random
             one. 1: random negatives.
+        question: what is asked of a pair, see :mod:`siamed.pipeline.pairs.question`. The words of this class
+            are those of "same_person".
 
     Raises:
         ValueError: if an argument is out of range, no subject has two acquisitions of a level, or none of
@@ -61,6 +65,7 @@ class PairSampler:
         positive_share: float = 0.5,
         twins_are_negatives: bool = False,
         candidates: int = 1,
+        question: str = "same_person",
     ) -> None:
         if not 0 <= positive_share <= 1:
             raise ValueError(f"positive_share must lie in [0, 1], got {positive_share}")
@@ -68,10 +73,10 @@ class PairSampler:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
         self.positive_share, self.candidates = positive_share, candidates
         self._embeddings: np.ndarray | None = None
-        level = level_indices(table).astype(np.int8)
-        sequence = _codes(table["sequence"])
-        subject, scan = _codes(table["subject_id"]), _codes(table["scan_id"])
-        family = subject if twins_are_negatives else _codes(table.families)
+        asked = question_of(question)
+        level, subject = asked.levels(table).astype(np.int8), asked.identities(table)
+        sequence, scan = codes(table[asked.exchanged_within]), codes(table["scan_id"])
+        family = codes(table.families) if asked.families and not twins_are_negatives else subject
         # Pools of negatives: one level, one sequence; within them each family lies in one block.
         self._pooled = np.lexsort((scan, family, sequence, level))
         pool = np.stack([level, sequence])[:, self._pooled]
@@ -84,14 +89,16 @@ class PairSampler:
         self._group_start, self._group_end = _blocks(np.stack([level, subject])[:, self._grouped])
         self._groups = np.unique(self._group_start[self._group_end - self._group_start > 1])
         if not len(self._groups):
-            raise ValueError("table must show at least one subject twice at one level, it shows none")
+            what = f"{asked.identity.removesuffix('_id')} twice" + " at one level" * asked.of_one_level
+            raise ValueError(f"table must show at least one {what}, it shows none")
         members = self._grouped[np.flatnonzero(self._group_end - self._group_start > 1)]
         lonely = self._others(members) == 0
         if lonely.any():
             row = members[lonely][0]
             raise ValueError(
-                f"table must show two families at {table['level'][row]} in {table['sequence'][row]}, "
-                "negative pairs cannot be drawn there"
+                f"table must show {'two families' if asked.families else asked.other} at "
+                f"{table['level'][row]} in {table[asked.exchanged_within][row]}, negative pairs cannot be "
+                "drawn there"
             )
 
     def learn(self, embeddings: np.ndarray) -> None:
@@ -159,10 +166,6 @@ class PairSampler:
             return rows[:, 0]
         gaps = np.linalg.norm(self._embeddings[rows] - self._embeddings[anchors][:, None], axis=2)
         return rows[np.arange(len(rows)), gaps.argmin(1)]
-
-
-def _codes(names: np.ndarray) -> np.ndarray:
-    return np.unique(names.astype(str), return_inverse=True)[1]
 
 
 def _blocks(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,10 +20,11 @@ from siamed.networks.losses.nt_xent import NTXentLoss
 from siamed.networks.losses.siamese import SiameseLoss
 from siamed.pipeline.datasets.splits import fold_parts
 
+from .question import question_of
 from .sampling import Pairs, PairSampler
 from .volumes import LEVELS, VolumeTable, level_indices
 
-__all__ = ["PairDataset", "acquisition_pairs", "fold_table", "load_volumes", "siamese_loss"]
+__all__ = ["PairDataset", "acquisition_pairs", "drawn_pairs", "fold_table", "load_volumes", "siamese_loss"]
 
 
 def fold_table(
@@ -104,11 +105,24 @@ def acquisition_pairs(table: VolumeTable, sequences: Sequence[str] | None) -> Pa
     return Pairs(one, other, np.ones(len(both), bool))
 
 
+def drawn_pairs(table: VolumeTable, question: str, count: int, seed: int) -> Pairs:
+    """Pairs drawn once, half of them positive, to watch a training by.
+
+    Args:
+        table: the volumes.
+        question: see :class:`~siamed.pipeline.pairs.sampling.PairSampler`.
+        count: how many.
+        seed: of the draw.
+    """
+    return PairSampler(table, question=question).draw(count, np.random.default_rng(seed))
+
+
 class PairDataset(Dataset, Randomizable):
     """Pairs of volumes as items for a Siamese network.
 
     An item holds ``image`` ``(2, D, H, W)`` float, ``label`` ``(4,)`` int: same person, level, person of the
-    first and of the second volume.
+    first and of the second volume. Where another question is asked, what plays the person's part stands in
+    its place, and the level is 0 where pairs share none.
 
     Args:
         table: the volumes.
@@ -118,6 +132,7 @@ class PairDataset(Dataset, Randomizable):
         sampler: where they are drawn anew whenever the random state is set, at the start of an epoch.
         length: pairs of an epoch, where they are drawn.
         positives: draw positive pairs alone, for a loss over all pairs of a batch.
+        question: what is asked of a pair, see :mod:`siamed.pipeline.pairs.question`.
 
     Randomness: pairs and views, from ``set_random_state``.
     """
@@ -131,6 +146,7 @@ class PairDataset(Dataset, Randomizable):
         sampler: PairSampler | None = None,
         length: int = 0,
         positives: bool = False,
+        question: str = "same_person",
     ) -> None:
         if (pairs is None) == (sampler is None):
             raise ValueError(
@@ -138,8 +154,8 @@ class PairDataset(Dataset, Randomizable):
             )
         self.volumes, self.transform, self.sampler = volumes, transform, sampler
         self.length, self.positives = len(pairs) if pairs else length, positives
-        self.level = level_indices(table)
-        self.person = np.unique(table["subject_id"].astype(str), return_inverse=True)[1]
+        asked = question_of(question)
+        self.level, self.person = asked.levels(table), asked.identities(table)
         self._pairs = pairs
 
     def set_random_state(
@@ -187,13 +203,16 @@ def siamese_loss(
         same_person: see :class:`~siamed.networks.losses.siamese.SiameseLoss`.
         level_weight: see there.
         balance_power: see :func:`~siamed.networks.losses.multi_task.class_weights`.
-        levels: classes of the network: the first of :data:`~siamed.pipeline.pairs.volumes.LEVELS`.
+        levels: classes of the network: the first of :data:`~siamed.pipeline.pairs.volumes.LEVELS`; 0 where
+            it tells none.
         embedding: see :class:`~siamed.networks.losses.siamese.SiameseLoss`.
         all_pairs: see there.
 
     Raises:
         ValueError: if the table holds a level that the network has no class for.
     """
+    if not levels:
+        return SiameseLoss(same_person, [], 0.0, embedding, all_pairs)
     found = level_indices(table)
     if found.max() >= levels:
         raise ValueError(

@@ -2,8 +2,8 @@
 
 A row a volume: ``subject_id`` (the person), ``family_id`` (twins share one; empty: a family of its own),
 ``scan_id`` (one acquisition), ``order`` (date or number of the visit, as text that sorts; may be empty),
-``sequence``, ``level`` ("L3", or "L3-L4" of a disc), ``path`` (below the table's folder) and ``sha256`` of
-the file. A scan shows a level once.
+``sequence``, ``level`` ("L3", "L3-L4" of a disc, "right kidney"), ``path`` (below the table's folder) and
+``sha256`` of the file. A scan shows a level once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from siamed.pipeline.experiments.files import replace_file
 
-__all__ = ["BODY_LEVELS", "DISC_LEVELS", "LEVELS", "MIN_COLUMN", "VolumeTable", "level_indices"]
+__all__ = ["BODY_LEVELS", "DISC_LEVELS", "KIDNEYS", "LEVELS", "MIN_COLUMN", "VolumeTable", "level_indices"]
 
 BODY_LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5", "S1")
 """Vertebral bodies that take part in pairs, from superior to inferior [jamaludin2017ssl, Sec. 2.1]."""
@@ -29,6 +29,9 @@ DISC_LEVELS = tuple(f"{upper}-{lower}" for upper, lower in pairwise(BODY_LEVELS)
 
 LEVELS = BODY_LEVELS + DISC_LEVELS
 """A level's place here is its class: networks that see bodies alone have the first seven."""
+
+KIDNEYS = ("right kidney", "left kidney")
+"""What stands in the column where volumes are of kidneys."""
 
 MIN_COLUMN = 4
 """Levels that two scans must share to be compared as columns."""
@@ -52,9 +55,9 @@ class VolumeTable:
         missing = set(_COLUMNS) - set(self.columns)
         if missing:
             raise ValueError(f"volumes.csv must have the columns {list(_COLUMNS)}, lacks {sorted(missing)}")
-        unknown = set(self.columns["level"].tolist()) - set(LEVELS)
+        unknown = set(self.columns["level"].tolist()) - {*LEVELS, *KIDNEYS}
         if unknown:
-            raise ValueError(f"level must be one of {list(LEVELS)}, got {sorted(unknown)}")
+            raise ValueError(f"level must be one of {[*LEVELS, *KIDNEYS]}, got {sorted(unknown)}")
         seen: set[tuple[str, str]] = set()
         for key in zip(self.columns["scan_id"].tolist(), self.columns["level"].tolist(), strict=True):
             if key in seen:
@@ -143,5 +146,9 @@ class VolumeTable:
 
 
 def level_indices(table: VolumeTable) -> np.ndarray:
-    """Class of each volume's level, ``(N,)``: its place in :data:`LEVELS`."""
+    """Class of each volume's level, ``(N,)``: its place in :data:`LEVELS`.
+
+    Raises:
+        ValueError: if a volume is of no spinal level.
+    """
     return np.array([LEVELS.index(name) for name in table["level"].tolist()], np.int64)

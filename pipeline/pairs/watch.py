@@ -32,7 +32,7 @@ __all__ = ["CollapseWatch", "GradeProbe", "HardNegatives", "probe_accuracy"]
 log = logging.getLogger(__name__)
 
 _BATCH = 64
-_POINT, _LINE = 1e-3, 2.0  # spread and effective rank below which embeddings have collapsed
+_POINT = 1e-3  # spread below which embeddings have collapsed
 _NEIGHBORS = 15
 
 
@@ -40,8 +40,15 @@ class CollapseWatch:
     """Warn when the embeddings of a validation have collapsed, and log ``collapsed`` (1 or 0).
 
     Reads ``embedding_spread`` and ``effective_rank`` among the evaluator's metrics: collapsed is a spread
-    below 0.001, or fewer than two directions in use.
+    below 0.001, or fewer directions in use than the question needs.
+
+    Args:
+        least_rank: effective rank below which the embeddings are called collapsed; 1 where a single direction
+            answers, as for one of two sides.
     """
+
+    def __init__(self, least_rank: float = 2.0) -> None:
+        self.least_rank = float(least_rank)
 
     def attach(self, engine: Any) -> None:
         """Register on an evaluator; list it before the record of the run."""
@@ -50,7 +57,7 @@ class CollapseWatch:
     def _look(self, evaluator: Any) -> None:
         metrics = evaluator.state.metrics
         spread, rank = metrics["embedding_spread"], metrics["effective_rank"]
-        collapsed = spread < _POINT or rank < _LINE
+        collapsed = spread < _POINT or rank < self.least_rank
         metrics["collapsed"] = float(collapsed)
         if collapsed:
             log.warning(

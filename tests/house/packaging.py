@@ -14,6 +14,7 @@ from house.tree import PACKAGE, ROOMS, Breach, all_imports, project_files, pytho
 # Where a distribution's name is not that of its module.
 DISTRIBUTIONS = {
     "ignite": "pytorch-ignite",
+    "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }

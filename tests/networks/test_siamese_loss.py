@@ -29,6 +29,14 @@ def test_a_pair_by_hand() -> None:
         )
 
 
+def test_the_squared_distance_as_it_is_printed_for_kidneys() -> None:
+    # d is 25: its square for one side, (30 - 25)^2 for two, nothing beyond a margin of 20.
+    first, second = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]])
+    for same, margin, expected in [(True, 30, 625.0), (False, 30, 25.0), (False, 20, 0.0)]:
+        loss = ContrastiveLoss(margin, "sum", squared=True)(first, second, torch.tensor([same]))
+        assert float(loss) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("margin", [0.5, 1.0, 2.0])
 def test_the_three_reductions_equal_the_reference(margin: float) -> None:
     first, second = embeddings()

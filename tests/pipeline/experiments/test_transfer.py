@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from siamed.networks.dense_unet import DenseUNet
+from siamed.networks.siamese_dense import SiameseDense
 from siamed.networks.siamese_vgg_m import SiameseVGGM
 from siamed.networks.vgg_m import MultiTaskVGGM
 from siamed.pipeline.experiments.files import sha256_of, write_json
@@ -133,3 +135,35 @@ def test_a_source_for_a_fold_must_have_left_that_fold_out(tmp_path: Path) -> Non
     write_json(run / "run.json", {**record, "status": "FAILED"})
     with pytest.raises(ValueError, match="pretrained must be finished trainings"):
         check_left_out(run, split, 1, "pretrained")
+
+
+DENSE = {"width": 4, "growth": 4, "layers": [1, 1], "group_size": 4}
+SEEN = {"spacing_mm": [7.7, 3.0, 3.0], "window_percentiles": [0.5, 99.5]}
+
+
+def test_a_dense_encoder_goes_from_the_side_proxy_to_the_segmentation(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = SiameseDense(**DENSE, embedding=3, normalize=True)
+    torch.save({"network": source.state_dict()}, tmp_path / "latest.pt")
+    hparams = {**DENSE, **SEEN, "embedding": 3, "region": [16, 16, 16]}
+    (tmp_path / "run.json").write_text(json.dumps({"name": "sides_1", "hparams": hparams}), encoding="utf-8")
+    target = DenseUNet(**DENSE, decoder_width=4)
+    report = load_trunk(target, {**DENSE, **SEEN, "decoder_width": 4}, tmp_path)
+    assert all(torch.equal(target.state_dict()[key], source.state_dict()[key]) for key in report.loaded)
+    assert {key.split(".")[0] for key in report.own} == {"decoder", "reconstruction"}
+    assert {key.split(".")[0] for key in report.left} == {"head"}
+    frozen = with_pretrained_trunk(target, {**DENSE, **SEEN}, None, True)
+    assert {name.split(".")[0] for name, p in frozen.named_parameters() if p.requires_grad} == {
+        "decoder",
+        "reconstruction",
+    }
+    with pytest.raises(ValueError, match=r"spacing_mm: \[7.7, 3.0, 3.0\] there, \[3.22, 1.62, 1.62\] here"):
+        load_trunk(target, {**DENSE, **SEEN, "spacing_mm": [3.22, 1.62, 1.62]}, tmp_path)
+    with pytest.raises(ValueError, match="window_percentiles: .* there, None here"):
+        load_trunk(target, {**DENSE, **SEEN, "window_percentiles": None}, tmp_path)
+
+
+def test_another_kind_of_trunk_is_refused(run: Path) -> None:
+    target = DenseUNet(**DENSE, decoder_width=4)
+    with pytest.raises(ValueError, match="trunk: VGG-M there, dense encoder here"):
+        load_trunk(target, {**DENSE, **SEEN}, run)

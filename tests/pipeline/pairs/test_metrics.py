@@ -9,11 +9,13 @@ from ignite.engine import Engine
 
 from siamed.pipeline.pairs.metrics import (
     METRICS,
+    GivenPairMetric,
     SamePersonMetric,
     compare_columns,
     compare_volumes,
     distance_matrix,
     effective_rank,
+    given_pair_metrics,
     pair_metrics,
 )
 
@@ -102,3 +104,31 @@ def test_the_evaluators_metric_is_that_of_all_batches_together(metric: str) -> N
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(ValueError, match="metric must be one of"):
         SamePersonMetric(4, "accuracy")
+
+
+def test_given_pairs_by_hand() -> None:
+    # Distances 1, 4, 2, 6: the two positives at 1 and 4, the negatives at 2 and 6.
+    embeddings = line([0, 0, 0, 0], [1, 4, 2, 6])
+    found = given_pair_metrics(embeddings, np.array([True, True, False, False]), 3.0)
+    assert found["pair_auc"] == pytest.approx(3 / 4)  # of four comparisons the one of 4 with 2 is wrong
+    assert found["pair_accuracy"] == pytest.approx(2 / 4)  # 1 and 6 are told rightly at 3
+    assert found["embedding_spread"] == pytest.approx(float(np.std([0, 1, 0, 4, 0, 2, 0, 6])))
+    assert found["effective_rank"] == pytest.approx(1.0)
+
+
+def test_given_pairs_through_an_evaluator_batch_by_batch() -> None:
+    embeddings = torch.from_numpy(line([0, 0, 0, 0], [1, 4, 2, 6]))
+    labels = torch.tensor([[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]])
+
+    def step(_: Engine, batch: slice) -> list[dict[str, torch.Tensor]]:
+        parts = zip(embeddings[batch], labels[batch], strict=True)
+        return [{"pred": pred, "label": label} for pred, label in parts]
+
+    engine = Engine(step)
+    for name in ("pair_auc", "pair_accuracy"):
+        GivenPairMetric(name, 3.0).attach(engine, name)
+    engine.run([slice(0, 3), slice(3, 4)])
+    assert engine.state.metrics["pair_auc"] == pytest.approx(0.75)
+    assert engine.state.metrics["pair_accuracy"] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"metric must be one of .*, got 'column_auc'"):
+        GivenPairMetric("column_auc", 1.0)

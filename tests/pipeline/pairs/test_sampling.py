@@ -142,3 +142,45 @@ def test_memory_grows_linearly_with_the_volumes() -> None:
     small, large = bytes_a_volume(500), bytes_a_volume(5000)
     assert large < 1.1 * small
     assert large < 120
+
+
+def kidneys(scans: int = 6) -> VolumeTable:
+    """Both kidneys of some scans, a subject each, the last subject with two."""
+    rows = []
+    for s in range(scans):
+        person = f"p{min(s, scans - 2)}"
+        rows += [
+            (person, "", f"s{s}", "", "CT", level, f"{s}/{level}", "")
+            for level in ("right kidney", "left kidney")
+        ]
+    rng = np.random.default_rng(0)
+    return VolumeTable.from_rows(".", [rows[i] for i in rng.permutation(len(rows))])
+
+
+def test_of_sides_a_positive_is_one_side_of_two_scans_and_a_negative_exchanges_the_second_kidney() -> None:
+    volumes = kidneys()
+    pairs = PairSampler(volumes, question="same_side").draw(6000, np.random.default_rng(1))
+    level, scan = volumes["level"], volumes["scan_id"]
+    assert np.array_equal(level[pairs.first] == level[pairs.second], pairs.same)
+    assert (scan[pairs.first] != scan[pairs.second]).all()  # a person's two kidneys never meet
+    assert 0.45 < pairs.same.mean() < 0.55
+    # Neither side, nor the scans that meet, tell a positive from a negative.
+    kinds = [
+        Counter(zip(level[pairs.first[kind]], scan[pairs.first[kind]], scan[pairs.second[kind]], strict=True))
+        for kind in (pairs.same, ~pairs.same)
+    ]
+    assert set(kinds[0]) == set(kinds[1])
+    assert len(kinds[0]) == 2 * 6 * 5
+    shares = [[count[key] / count.total() for key in sorted(count)] for count in kinds]
+    assert np.abs(np.subtract(*shares)).max() < 0.012
+
+
+def test_sides_need_both_kidneys_and_a_known_question() -> None:
+    volumes = kidneys()
+    one = volumes.columns["level"] != "left kidney"
+    one |= volumes.columns["scan_id"] != "s0"
+    lonely = VolumeTable(volumes.root, {name: column[one] for name, column in volumes.columns.items()})
+    with pytest.raises(ValueError, match="must show two sides at right kidney in s0"):
+        PairSampler(lonely, question="same_side")
+    with pytest.raises(ValueError, match=r"one of \['same_person', 'same_side'\], got 'same_scanner'"):
+        PairSampler(volumes, question="same_scanner")

@@ -15,6 +15,7 @@ from siamed.pipeline.pairs.sampling import PairSampler
 from siamed.pipeline.pairs.training_data import (
     PairDataset,
     acquisition_pairs,
+    drawn_pairs,
     fold_table,
     load_volumes,
     siamese_loss,
@@ -128,3 +129,29 @@ def test_a_level_without_a_class_is_refused_before_the_training(volumes_file: Pa
     assert made(torch.rand(2, 2, 11), torch.tensor([[1, 1, 0, 0], [0, 6, 0, 1]])).isfinite()
     with pytest.raises(ValueError, match="levels must be 13 for a table that holds S1, got 6"):
         siamese_loss(table, ContrastiveLoss(1.0, "mean"), 1.0, 1.0, 6, 4, False)
+
+
+def test_an_item_about_sides_holds_sides_in_the_place_of_persons(tmp_path: Path) -> None:
+    rows = [
+        (f"p{s}", "", f"s{s}", "", "CT", level, f"{s}{level[0]}.nii.gz", "")
+        for s in range(3)
+        for level in ("right kidney", "left kidney")
+    ]
+    table = VolumeTable.from_rows(tmp_path, rows)
+    pairs = drawn_pairs(table, "same_side", 40, 0)
+    assert np.array_equal(pairs.first, drawn_pairs(table, "same_side", 40, 0).first)
+    volumes = torch.arange(6.0).reshape(6, 1, 1, 1).expand(-1, 2, 2, 2)
+    dataset = PairDataset(table, volumes, lambda item: item, pairs, question="same_side")
+    for item in (dataset[i] for i in range(40)):
+        rows_shown = item["image"].mean((1, 2, 3)).int().tolist()
+        sides = [("left kidney", "right kidney").index(table["level"][row]) for row in rows_shown]
+        assert item["label"].tolist() == [int(sides[0] == sides[1]), 0, *sides]
+
+
+def test_without_levels_the_loss_is_that_of_the_pairs(volumes_file: Path) -> None:
+    pairs = ContrastiveLoss(1.0, "mean")
+    made = siamese_loss(VolumeTable.read(volumes_file), pairs, 1.0, 1.0, 0, 4, False)
+    torch.manual_seed(0)
+    embeddings, target = torch.rand(3, 2, 4), torch.tensor([[1, 0, 0, 0], [0, 0, 0, 1], [1, 0, 1, 1]])
+    expected = pairs(embeddings[:, 0], embeddings[:, 1], target[:, 0])
+    torch.testing.assert_close(made(embeddings, target), expected)

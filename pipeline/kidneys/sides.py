@@ -1,0 +1,55 @@
+"""From the probability of kidney to the right and the left one."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from siamed.transforms.split_kidneys import LEFT, RIGHT, KidneySplit, body_midline, split_kidneys
+
+__all__ = ["kidneys_of", "midline_of"]
+
+_AIR_HU, _SKIN_HU = -500.0, -300.0
+_NEIGHBORS = ndimage.generate_binary_structure(3, 3)
+
+
+def kidneys_of(
+    probability: np.ndarray,
+    affine: np.ndarray,
+    midline_mm: float | None = None,
+    threshold: float = 0.5,
+    largest: bool = True,
+) -> KidneySplit:
+    """Label the kidneys that a network sees.
+
+    Args:
+        probability: ``(I, J, K)``.
+        affine: 4x4, voxel index to RAS+ mm.
+        midline_mm: see :func:`~siamed.transforms.split_kidneys.split_kidneys`.
+        threshold: from which on a voxel is kidney.
+        largest: keep the largest component of each side alone.
+    """
+    split = split_kidneys(np.asarray(probability) >= threshold, affine, midline_mm)
+    if not largest:
+        return split
+    for side in (RIGHT, LEFT):
+        parts, count = ndimage.label(split.labels == side, _NEIGHBORS)
+        if count > 1:
+            biggest = np.bincount(parts.ravel())[1:].argmax() + 1
+            split.labels[(parts > 0) & (parts != biggest)] = 0
+    return split
+
+
+def midline_of(image: np.ndarray, affine: np.ndarray) -> float:
+    """The body's midline, x in RAS+ mm, in a CT or an MR scan.
+
+    Air is below -300 HU where there are Hounsfield units at all, which intensities below -500 tell; in MR it
+    is below a tenth of the brightest hundredth.
+
+    Args:
+        image: ``(I, J, K)``.
+        affine: 4x4, voxel index to RAS+ mm.
+    """
+    image = np.asarray(image)
+    hounsfield = float(image.min()) < _AIR_HU
+    return body_midline(image, affine, _SKIN_HU if hounsfield else 0.1 * float(np.percentile(image, 99)))

@@ -1,0 +1,91 @@
+"""A segmenting network as a user calls it: a scan in, the probability of the structure on its grid out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import SlidingWindowInferer
+from monai.transforms import SpatialResample
+from torch import nn
+
+from .preprocessing import preprocessing
+
+__all__ = ["Segmenter", "window_inferer"]
+
+_OVERLAP = 0.25
+_SLAB_VOXELS = 16_000_000  # of the scan's grid, resampled at a time: what bounds memory on long scans
+
+
+def window_inferer(hparams: Mapping[str, Any], progress: bool = False) -> SlidingWindowInferer:
+    """Windows of the size that the network was trained on, weighed by a Gaussian where they overlap."""
+    return SlidingWindowInferer(
+        tuple(hparams["crop"]), sw_batch_size=1, overlap=_OVERLAP, mode="gaussian", progress=progress
+    )
+
+
+class Segmenter:
+    """Segment scans one after the other with the same network.
+
+    Args:
+        network: see :class:`~siamed.networks.dense_unet.DenseUNet`.
+        hparams: of its bundle, see :mod:`siamed.pipeline.segmentation.preprocessing`; ``crop`` is the window.
+        device: where the network runs.
+        progress: show a bar over the windows.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        hparams: Mapping[str, Any],
+        device: str | torch.device = "cpu",
+        progress: bool = False,
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self._prepare = preprocessing(hparams, load=False)
+        self._infer = window_inferer(hparams, progress)
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: str | Path, device: str | torch.device = "cpu", progress: bool = False
+    ) -> Segmenter:
+        """Load network, weights and settings from a bundle (its name, or its folder)."""
+        from siamed.pipeline.bundles import bundle_hparams, load_network
+
+        return cls(load_network(bundle), bundle_hparams(bundle), device, progress)
+
+    @torch.inference_mode()
+    def __call__(self, image: MetaTensor) -> np.ndarray:
+        """Probability of the structure.
+
+        Args:
+            image: ``(1, I, J, K)`` with its affine (RAS+ mm).
+
+        Returns:
+            ``(I, J, K)`` float32 in [0, 1], on the image's own grid; 0 where the network saw nothing.
+        """
+        seen = self._prepare({"image": image})["image"]
+        logits = self._infer(seen[None].to(self.device).as_tensor(), self.network)
+        found = MetaTensor(torch.sigmoid(logits[0].float()).cpu(), affine=seen.affine)
+        return _on_grid(found, image)
+
+
+def _on_grid(found: MetaTensor, image: MetaTensor) -> np.ndarray:
+    """Resample slab by slab along the first axis."""
+    resample = SpatialResample(mode="bilinear", padding_mode="zeros", dtype=np.float32)
+    shape = tuple(int(n) for n in image.shape[1:])
+    thick = max(1, _SLAB_VOXELS // (shape[1] * shape[2]))
+    affine = np.asarray(image.affine, float)
+    result = np.zeros(shape, np.float32)
+    for first in range(0, shape[0], thick):
+        count = min(thick, shape[0] - first)
+        place = affine.copy()
+        place[:3, 3] = affine[:3, :3] @ [first, 0, 0] + affine[:3, 3]
+        slab = resample(found, dst_affine=torch.from_numpy(place), spatial_size=(count, *shape[1:]))
+        result[first : first + count] = np.asarray(slab[0])
+    return result

@@ -1,0 +1,77 @@
+"""What a segmenting network is shown: one orientation, one spacing, one range [dhere2021, Sec. 3.2].
+
+Axes of the canonical volume ``(1, D, H, W)``: D from superior to inferior, H from anterior to posterior, W
+from the patient's right to the left (axis codes "IPL"), so that sides lie alike in every scan. All of it is
+stock MONAI, put together from the hyper-parameters of a bundle: ``spacing_mm`` (D, H, W), ``divisor``, and
+either ``window_hu`` (CT) or ``window_percentiles`` (MR, whose intensities have no unit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monai.transforms import (
+    Compose,
+    DivisiblePadd,
+    EnsureChannelFirstd,
+    LabelToMaskd,
+    LoadImaged,
+    NormalizeIntensityd,
+    Orientationd,
+    ScaleIntensityRanged,
+    ScaleIntensityRangePercentilesd,
+    Spacingd,
+    Transform,
+)
+
+__all__ = ["AXES", "preprocessing"]
+
+AXES = "IPL"
+
+
+def preprocessing(
+    hparams: Mapping[str, Any], labels: Sequence[int] | None = None, load: bool = True
+) -> Compose:
+    """The chain of transforms before any that is random.
+
+    Args:
+        hparams: of a bundle, see the module.
+        labels: values of the label map that are the structure; None where there is no label map.
+        load: begin with reading files; False takes MetaTensors ``(1, I, J, K)``.
+
+    Returns:
+        A transform of items ``image`` (and ``label``) to canonical volumes ``(1, D, H, W)``; a label map
+        becomes 1 in the structure and 0 elsewhere.
+
+    Raises:
+        ValueError: if the hyper-parameters name no window, or both.
+    """
+    keys = ["image"] if labels is None else ["image", "label"]
+    reading: list[Transform] = [LoadImaged(keys), EnsureChannelFirstd(keys)] if load else []
+    # Before the label map is resampled: the values between two labels mean nothing.
+    reading += [] if labels is None else [LabelToMaskd("label", list(labels), merge_channels=True)]
+    modes = ["bilinear"] if labels is None else ["bilinear", "nearest"]
+    return Compose(
+        [
+            *reading,
+            Orientationd(keys, axcodes=AXES, labels=None),
+            Spacingd(keys, pixdim=tuple(hparams["spacing_mm"]), mode=modes, padding_mode="border"),
+            _window(hparams),
+            NormalizeIntensityd("image"),
+            DivisiblePadd(keys, k=int(hparams["divisor"])),
+        ]
+    )
+
+
+def _window(hparams: Mapping[str, Any]) -> Transform:
+    hu: Any = hparams.get("window_hu")
+    percentiles: Any = hparams.get("window_percentiles")
+    if (hu is None) == (percentiles is None):
+        raise ValueError(
+            "hparams must hold window_hu or window_percentiles, got " + ("neither" if hu is None else "both")
+        )
+    low, high = (float(value) for value in (percentiles if hu is None else hu))
+    if hu is None:
+        return ScaleIntensityRangePercentilesd("image", low, high, 0.0, 1.0, clip=True)
+    return ScaleIntensityRanged("image", low, high, low, high, clip=True)

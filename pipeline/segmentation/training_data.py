@@ -1,0 +1,47 @@
+"""From a folder of segmented scans and a split to the items that a training asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
+from siamed.pipeline.datasets.splits import fold_parts
+
+__all__ = ["labelled_items"]
+
+
+def labelled_items(
+    dataset_dir: str | Path, split: str | Path, fold: int | None, part: str
+) -> list[dict[str, str]]:
+    """Segmented scans of one part of a split.
+
+    Args:
+        dataset_dir: in a layout that
+            :func:`~siamed.pipeline.datasets.image_label_folder.segmentation_manifest` knows.
+        split: file of folds of subject ids.
+        fold: the fold left out; None trains on all and watches fold 0.
+        part: "training" or "validation".
+
+    Returns:
+        Items ``image``, ``label`` (paths), ``case_id`` and ``subject_id``.
+
+    Raises:
+        ValueError: if no scan of these subjects has a label map.
+    """
+    manifest, subjects = segmentation_manifest(dataset_dir), set(fold_parts(split, fold, part))
+    items = [
+        {
+            "image": str(manifest.root / row.image),
+            "label": str(manifest.root / row.label),
+            "case_id": row.case_id,
+            "subject_id": row.subject_id,
+        }
+        for row in manifest.scans
+        if row.label and row.subject_id in subjects
+    ]
+    if not items:
+        raise ValueError(
+            f"dataset_dir must hold segmented scans of the split's {part} part, {manifest.root.name!r} holds "
+            "none"
+        )
+    return items

@@ -1,0 +1,105 @@
+"""Kidneys cut for the side proxy, and kidneys labelled from a probability."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
+from siamed.pipeline.kidneys.prepare import mask_manifest, prepare_kidneys
+from siamed.pipeline.kidneys.sides import kidneys_of, midline_of
+from siamed.pipeline.pairs.training_data import load_volumes
+from siamed.pipeline.pairs.volumes import VolumeTable
+from siamed.transforms.split_kidneys import LEFT, RIGHT
+
+HPARAMS = {
+    "spacing_mm": [4.0, 3.0, 3.0],
+    "divisor": 4,
+    "window_percentiles": [0, 100],
+    "region": [20, 16, 16],
+}
+RIGHT_BOX, LEFT_BOX = np.s_[40:50, 10:20, 4:16], np.s_[6:18, 10:20, 10:26]
+
+
+def scan(right: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, label and affine in RAS; the right kidney is brighter, smaller and lower."""
+    label = np.zeros((60, 40, 30), np.uint8)
+    label[LEFT_BOX] = 3
+    if right:
+        label[RIGHT_BOX] = 2
+    label[25:35, 25:35, 5:25] = 1  # another organ
+    image = np.array([100.0, 150.0, 400.0, 300.0])[label] + np.arange(30)
+    image[:2] = image[-2:] = 0
+    return image.astype(np.float32), label, np.diag([3.0, 3.0, 4.0, 1.0])
+
+
+def folder(root: Path) -> Path:
+    for name, right in (("a", True), ("b", False), ("c", True)):
+        image, label, affine = scan(right)
+        nibabel.save(nibabel.Nifti1Image(image, affine), root / f"{name}_image.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(label, affine), root / f"{name}_label.nii.gz")
+    return root
+
+
+def test_each_scan_with_two_kidneys_gives_both_and_every_scan_an_outcome(tmp_path: Path) -> None:
+    manifest = segmentation_manifest(folder(tmp_path))
+    table = prepare_kidneys(manifest, [2, 3], HPARAMS, tmp_path / "out", shape=False)
+    assert table["level"].tolist() == ["right kidney", "left kidney"] * 2
+    assert table["scan_id"].tolist() == ["a", "a", "c", "c"]
+    with (tmp_path / "out" / "outcomes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case_id"], row["outcome"]) for row in rows] == [
+        ("a", "two_kidneys"),
+        ("b", "side_unknown"),
+        ("c", "two_kidneys"),
+    ]
+    assert [rows[0][name] for name in ("cut", "right_inside", "left_inside")] == ["", "1.0000", "1.0000"]
+    volumes = load_volumes(VolumeTable.read(tmp_path / "out" / "volumes.csv")).float()
+    assert tuple(volumes.shape) == (4, 20, 16, 16)
+    # Each kidney alone: as many voxels as it has, the right one brighter, nothing around.
+    counts = [int((volume != 0).sum()) for volume in volumes[:2]]
+    assert counts == [10 * 10 * 12, 12 * 10 * 16]
+    right, left = (volume[volume != 0].mean() for volume in volumes[:2])
+    assert right > left + 0.5
+    assert bool((volumes[:, [0, -1]] == 0).all())
+
+
+def test_shapes_alone_are_ones(tmp_path: Path) -> None:
+    manifest = segmentation_manifest(folder(tmp_path))
+    table = prepare_kidneys(manifest, [2, 3], HPARAMS, tmp_path / "out", shape=True)
+    volumes = load_volumes(table)
+    assert set(volumes.unique().tolist()) == {0.0, 1.0}
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("a", "c"):
+        (tmp_path / f"{name}_label.nii.gz").rename(masks / f"{name}.nii.gz")
+    again = prepare_kidneys(mask_manifest(masks), [2, 3], HPARAMS, tmp_path / "again", shape=True)
+    assert again["sha256"].tolist() == table["sha256"].tolist()
+    with pytest.raises(ValueError, match=r"label maps NAME.nii.gz, 'empty' holds none"):
+        mask_manifest(tmp_path / "empty")
+
+
+def test_a_probability_becomes_two_kidneys_and_nothing_else() -> None:
+    image, label, affine = scan()
+    probability = np.where(np.isin(label, (2, 3)), 0.9, 0.1)
+    probability[52:56, 30:34, 26:29] = 0.9  # scattered on the right
+    midline = midline_of(image, affine)
+    assert midline == pytest.approx(3 * 29.5, abs=3)
+    split = kidneys_of(probability, affine, midline)
+    assert np.array_equal(split.labels == RIGHT, label == 2)
+    assert np.array_equal(split.labels == LEFT, label == 3)
+    kept = kidneys_of(probability, affine, midline, largest=False)
+    assert int((kept.labels == RIGHT).sum()) == int((label == 2).sum()) + 4 * 4 * 3
+    assert not kidneys_of(probability, affine, midline, threshold=0.95).labels.any()
+
+
+def test_the_midline_of_a_ct_leaves_the_table_out() -> None:
+    _, _, affine = scan()
+    image = np.full((60, 40, 30), -1000.0)
+    image[10:40, 5:35] = 30.0
+    image[45:60, 37:38] = 200.0
+    assert midline_of(image, affine) == pytest.approx(3 * 24.5)

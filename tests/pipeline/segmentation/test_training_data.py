@@ -1,0 +1,49 @@
+"""What a training is given: labelled scans of its part, epochs of one length, a weight that moves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ignite.engine import Engine, Events
+
+from siamed.networks.losses.dice_bce import DiceBCELoss
+from siamed.pipeline.datasets.repeated import RepeatedDataset
+from siamed.pipeline.segmentation.schedule import DiceWeightSchedule
+from siamed.pipeline.segmentation.training_data import labelled_items
+
+
+def test_a_part_holds_its_labelled_scans(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}_image.nii.gz").write_bytes(b"")
+        if name != "c":
+            (tmp_path / f"{name}_label.nii.gz").write_bytes(b"")
+    split = tmp_path / "folds.json"
+    split.write_text(json.dumps({"folds": [["a"], ["b"], ["c"]]}), encoding="utf-8")
+    assert [item["case_id"] for item in labelled_items(tmp_path, split, 0, "training")] == ["b"]
+    assert [item["subject_id"] for item in labelled_items(tmp_path, split, 0, "validation")] == ["a"]
+    with pytest.raises(ValueError, match="segmented scans of the split's validation part"):
+        labelled_items(tmp_path, split, 2, "validation")
+
+
+def test_an_epoch_has_its_length_and_draws_from_all() -> None:
+    data = RepeatedDataset([10, 20, 30], lambda item: item + 1, 60)
+    np.random.seed(0)
+    first = [data[i] for i in range(len(data))]
+    assert len(first) == 60
+    assert set(first) == {11, 21, 31}
+    np.random.seed(0)
+    assert [data[i] for i in range(60)] == first
+
+
+def test_what_cross_entropy_loses_dice_gains() -> None:
+    loss = DiceBCELoss(0.4, 1.0, 0.1)
+    engine, seen = Engine(lambda *_: None), []
+    DiceWeightSchedule(loss, 0.4, 0.8).attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: seen.append(loss.dice_weight))
+    engine.run([0], max_epochs=5)
+    assert seen == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8])
+    with pytest.raises(ValueError, match=r"start and end must rise within \[0, 1\], got 0.8 and 0.4"):
+        DiceWeightSchedule(loss, 0.8, 0.4)

@@ -1,0 +1,160 @@
+"""Which kidney is the right one: by position in the patient, never by position in the array.
+
+A mask of kidneys is parted into connected components; each gets the side of the midline that it lies on.
+World axes are RAS+ mm, x grows toward the patient's right: the affine decides, whatever the order and the
+direction of the array's axes. What cannot be decided has a name of its own, and is never guessed [D-0074].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+__all__ = ["LEFT", "OUTCOMES", "RIGHT", "KidneySplit", "SplitKidneysd", "body_midline", "split_kidneys"]
+
+RIGHT, LEFT = 1, 2
+"""Labels of a split."""
+
+OUTCOMES = ("two_kidneys", "one_kidney", "joined", "side_unknown", "none")
+"""``joined``: one component on both sides of the midline, a horseshoe kidney or two that touch; it is cut at
+the midline. ``side_unknown``: one kidney and no midline to tell its side by; nothing is labeled."""
+
+_MIN_KIDNEY_ML = 10.0  # smaller pieces are parts: cysts, ends of a tumor, what a prediction scatters
+_MIN_SHARE = 0.15  # of a component on the far side of the midline, for it to lie on both
+_JOINED_MM = 120.0  # from side to side; one kidney with its fat is half as wide
+_NEIGHBORS = ndimage.generate_binary_structure(3, 3)
+
+
+@dataclass(frozen=True)
+class KidneySplit:
+    """A mask, side by side.
+
+    Args:
+        labels: uint8, shape of the mask: 0, :data:`RIGHT`, :data:`LEFT`.
+        outcome: one of :data:`OUTCOMES`.
+        midline_mm: x in RAS+ mm that parted the sides; None where none was needed or known.
+        cut: sides ("right", "left") that touch the end of the volume.
+    """
+
+    labels: np.ndarray
+    outcome: str
+    midline_mm: float | None
+    cut: tuple[str, ...]
+
+
+def split_kidneys(mask: np.ndarray, affine: np.ndarray, midline_mm: float | None = None) -> KidneySplit:
+    """Label the right and the left kidney of a mask.
+
+    Two components of 10 ml or more are two kidneys: without a midline, it is taken midway between the two
+    largest; everything smaller goes with the side it lies on. Deterministic.
+
+    Args:
+        mask: ``(I, J, K)``, not 0 in kidneys and what belongs to them.
+        affine: 4x4, voxel index to RAS+ mm.
+        midline_mm: x of the body's midline, see :func:`body_midline`; None where the mask is all there is.
+
+    Raises:
+        ValueError: if the mask has no three axes.
+    """
+    mask = np.asarray(mask) != 0
+    if mask.ndim != 3:
+        raise ValueError(f"mask must be (I, J, K), got shape {mask.shape}")
+    labels = np.zeros(mask.shape, np.uint8)
+    if not mask.any():
+        return KidneySplit(labels, "none", midline_mm, ())
+    parts, count = ndimage.label(mask, _NEIGHBORS)
+    affine = np.asarray(affine, float)
+    x = _across(mask.shape, affine)
+    volume_ml = np.bincount(parts.ravel())[1:] * abs(np.linalg.det(affine[:3, :3])) / 1000
+    centers = np.atleast_1d(ndimage.mean(x, parts, np.arange(1, count + 1)))
+    order = np.argsort(-volume_ml, kind="stable")
+    large = [int(i) for i in order if volume_ml[i] >= _MIN_KIDNEY_ML] or [int(order[0])]
+    outcome, midline_mm = _outcome(large, centers, x[parts == large[0] + 1], midline_mm)
+    if midline_mm is not None:
+        whole = np.where(centers > midline_mm, RIGHT, LEFT).astype(np.uint8)
+        labels = np.concatenate([[0], whole]).astype(np.uint8)[parts]
+        if outcome == "joined":
+            here = parts == large[0] + 1
+            labels[here] = np.where(x[here] > midline_mm, RIGHT, LEFT)
+    return KidneySplit(labels, outcome, midline_mm, _cut(labels))
+
+
+def _outcome(
+    large: list[int], centers: np.ndarray, largest: np.ndarray, midline_mm: float | None
+) -> tuple[str, float | None]:
+    """What the large components are, and the midline to part them by; ``largest``: x of its voxels."""
+    if midline_mm is None and len(large) > 1:
+        midline_mm = float(centers[large[:2]].mean())
+    if midline_mm is None:
+        if np.ptp(largest) < _JOINED_MM:
+            return "side_unknown", None
+        midline_mm = float(largest.min() + largest.max()) / 2
+    sides = {bool(centers[i] > midline_mm) for i in large}
+    if len(sides) == 2:
+        return "two_kidneys", midline_mm
+    beyond = float((largest > midline_mm).mean())
+    return ("joined" if min(beyond, 1 - beyond) >= _MIN_SHARE else "one_kidney"), midline_mm
+
+
+def _across(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """World x of every voxel, RAS+ mm."""
+    i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    return affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
+
+
+def _cut(labels: np.ndarray) -> tuple[str, ...]:
+    ends = [labels.take([0, -1], axis).ravel() for axis in range(3)]
+    found = np.unique(np.concatenate(ends))
+    return tuple(name for name, label in (("right", RIGHT), ("left", LEFT)) if label in found)
+
+
+def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float) -> float:
+    """Middle of the body, x in RAS+ mm: the mean over the slices of the middle between its two sides.
+
+    Args:
+        image: ``(I, J, K)``.
+        affine: 4x4, voxel index to RAS+ mm.
+        threshold: the largest component above it is the body (-300 HU parts it from air; MR takes a share of
+            a percentile).
+
+    Raises:
+        ValueError: if nothing lies above the threshold.
+    """
+    parts, count = ndimage.label(np.asarray(image) > threshold)
+    if not count:
+        raise ValueError(f"threshold must be below the body's intensities, got {threshold}")
+    body = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+    x = _across(body.shape, np.asarray(affine, float))
+    # Slices across the axis that runs from foot to head.
+    axis = int(np.abs(np.asarray(affine, float)[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
+    middles = []
+    for inside, where in zip(np.moveaxis(body, axis, 0), np.moveaxis(x, axis, 0), strict=True):
+        if inside.any():
+            found = where[inside]
+            middles.append((found.min() + found.max()) / 2)
+    return float(np.median(middles))
+
+
+class SplitKidneysd(MapTransform):
+    """Dictionary version of :func:`split_kidneys`, for masks ``(1, I, J, K)`` with an affine."""
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            mask = result[key]
+            if not isinstance(mask, MetaTensor) or mask.shape[0] != 1:
+                raise ValueError(f"{key} must be a MetaTensor (1, I, J, K), got {type(mask).__name__}")
+            split = split_kidneys(mask.as_tensor()[0].cpu().numpy(), np.asarray(mask.affine))
+            result[key] = MetaTensor(torch.from_numpy(split.labels)[None], affine=mask.affine)
+        return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from siamed.pipeline.spine import SpineReading
 
 __all__ = [
+    "SpineFiles",
     "changes_table",
     "grades_table",
     "name_volumes",
-    "remove_case",
+    "save_nifti",
     "table",
-    "write_case",
     "write_text",
 ]
 
@@ -110,7 +111,34 @@ def name_volumes(result: SpineResult, volumes: Volumes) -> list[str]:
     return [items[i].level or f"unnamed-{i + 1:02d}" for i in volumes.indices]
 
 
-def write_case(folder: Path, reading: SpineReading, dicom: bool) -> None:
+@dataclass(frozen=True)
+class SpineFiles:
+    """The files of a :class:`~siamed.pipeline.spine.SpineReading`.
+
+    Args:
+        dicom: write grades and hotspots as DICOM too.
+    """
+
+    dicom: bool = False
+    index: str = "spine_index.html.j2"
+
+    def write(self, folder: Path, reading: SpineReading) -> None:
+        """Write what a reading holds; see :func:`_write_case`."""
+        _write_case(folder, reading, self.dicom)
+
+    def remove(self, folder: Path, empty: bool) -> None:
+        """Remove the files of an earlier run that a case would have replaced, and nothing else."""
+        if not folder.is_dir():
+            return
+        for name in _OWN_FILES:
+            (folder / name).unlink(missing_ok=True)
+        _remove_volumes(folder)
+        _remove_files(folder, ("hotspots", "dicom"))
+        if empty and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _write_case(folder: Path, reading: SpineReading, dicom: bool) -> None:
     """Write what a reading holds.
 
     Args:
@@ -169,7 +197,7 @@ def _write_volumes(folder: Path, reading: SpineReading) -> Iterator[dict[str, st
             image.header.set_xyzt_units("mm")
             path = Path("volumes", volumes.kind, f"{name}.nii.gz")
             # The temporary name must end as NIfTI's does.
-            replace_file(folder / path, partial(_save_nifti, image))
+            replace_file(folder / path, partial(save_nifti, image))
             yield {
                 "scan_id": reading.result.scan.scan_id,
                 "subject_id": reading.result.scan.subject_id,
@@ -194,7 +222,7 @@ def _write_hotspots(folder: Path, reading: SpineReading, dicom: bool) -> None:
         whole = _hotspot_volume(reading, place)
         image = nibabel.Nifti1Image(whole[0].numpy(), np.asarray(reading.view.affine, float))
         image.header.set_xyzt_units("mm")
-        replace_file(folder / "hotspots" / f"{task}.nii.gz", partial(_save_nifti, image))
+        replace_file(folder / "hotspots" / f"{task}.nii.gz", partial(save_nifti, image))
         if dicom and whole.any():
             from siamed.pipeline.scans.dicom_results import write_map
 
@@ -216,7 +244,8 @@ def _hotspot_volume(reading: SpineReading, place: int) -> MetaTensor:
     return MetaTensor(whole, affine=reading.view.affine)
 
 
-def _save_nifti(image: Any, path: Path) -> None:
+def save_nifti(image: Any, path: Path) -> None:
+    """Write a packed NIfTI file; the same volume gives the same bytes."""
     import gzip
 
     # No time and no name in the gzip header: the same volume gives the same bytes.
@@ -236,18 +265,6 @@ def _remove_files(folder: Path, places: Iterable[str]) -> None:
                 path.unlink()
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
-
-
-def remove_case(folder: Path, empty: bool) -> None:
-    """Remove the files of an earlier run that a case would have replaced, and nothing else."""
-    if not folder.is_dir():
-        return
-    for name in _OWN_FILES:
-        (folder / name).unlink(missing_ok=True)
-    _remove_volumes(folder)
-    _remove_files(folder, ("hotspots", "dicom"))
-    if empty and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,18 +16,16 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from siamed.pipeline.case_files import remove_case, table, write_case, write_text
+from siamed.pipeline.case_files import table, write_text
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.report.index import CaseRow, render_index
-from siamed.pipeline.results import SpineResult
 
 if TYPE_CHECKING:
     from siamed.pipeline.scans import Case
-    from siamed.pipeline.spine import SpineReading
 
-__all__ = ["CaseFailure", "Outcome", "Output", "gather_cases", "run_case"]
+__all__ = ["CaseFailure", "CaseFiles", "Outcome", "Output", "gather_cases", "run_case"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +41,35 @@ class CaseFailure:
     hint: str
 
 
+class CaseFiles(Protocol):
+    """How the reading of one scan is written; a kind of reading has its own.
+
+    Attributes:
+        index: template of the page over a batch.
+    """
+
+    index: str
+
+    def write(self, folder: Path, reading: Any) -> None:
+        """Write a reading's files, ``result.json`` last, and remove those of ours that it does not have."""
+        ...
+
+    def remove(self, folder: Path, empty: bool) -> None:
+        """Remove the files of an earlier run, and nothing else; the folder too if it is then ``empty``."""
+        ...
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How one case ended: with a reading or with a failure, never both."""
 
     case_id: str
     path: Path
-    reading: SpineReading | None = None
+    reading: Any = None
     failure: CaseFailure | None = None
 
     @property
-    def result(self) -> SpineResult | None:
+    def result(self) -> Any:
         """What was said about the scan, if anything."""
         return None if self.reading is None else self.reading.result
 
@@ -90,7 +106,7 @@ def gather_cases(paths: Iterable[str | Path]) -> tuple[list[Case], list[Outcome]
     return cases, failed
 
 
-def run_case(case: Case, work: Callable[[Case], SpineReading]) -> Outcome:
+def run_case(case: Case, work: Callable[[Case], Any]) -> Outcome:
     """Do the work for one case; whatever goes wrong with it becomes its outcome.
 
     Args:
@@ -114,13 +130,13 @@ class Output:
     Args:
         folder: made where absent.
         single: one case is run, and its files lie in ``folder`` itself.
-        dicom: write grades and hotspots as DICOM too.
+        files: how a reading is written.
     """
 
-    def __init__(self, folder: str | Path, single: bool, dicom: bool = False) -> None:
+    def __init__(self, folder: str | Path, single: bool, files: CaseFiles) -> None:
         self.folder = Path(folder)
         self.single = single
-        self.dicom = dicom
+        self.files = files
         self._rows: list[dict[str, str]] = []
         self._index: list[CaseRow] = []
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -139,14 +155,14 @@ class Output:
         if outcome.reading is not None:
             reading = outcome.reading
 
-            def write(case: Any) -> SpineReading:
-                write_case(folder, reading, self.dicom)
+            def write(case: Any) -> Any:
+                self.files.write(folder, reading)
                 return reading
 
             outcome = run_case(_AsCase(outcome.case_id, outcome.path), write)  # type: ignore[arg-type]
         failure = outcome.failure
         if failure is not None:
-            remove_case(folder, empty=not self.single)
+            self.files.remove(folder, empty=not self.single)
         code, reason, hint = (failure.code, failure.reason, failure.hint) if failure else ("", "", "")
         status = "failed" if failure else "done"
         self._rows.append(
@@ -165,7 +181,7 @@ class Output:
         )
         write_text(self.folder / "cases.csv", table(_CASE_COLUMNS, self._rows))
         if not self.single:
-            write_text(self.folder / "index.html", render_index(self._index))
+            write_text(self.folder / "index.html", render_index(self._index, self.files.index))
         return outcome
 
 

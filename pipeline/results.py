@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any
+
+from siamed.pipeline.facts import BundleFacts, Point, ScanFacts, check_against, json_text, plain, tuples
 
 __all__ = [
     "SCHEMA",
-    "BundleFacts",
     "DiscResult",
     "GradeResult",
-    "ScanFacts",
     "SpineResult",
     "VertebraResult",
     "check_schema",
@@ -34,56 +31,6 @@ __all__ = [
 SCHEMA = "siamed/spine/1"
 _SCHEMA_FILE = "spine-1.schema.json"
 _SUM_TOLERANCE = 1e-3  # probabilities are written with 6 decimals; a network in half precision sums worse
-
-_NUMBERS_OVER_LINES = re.compile(r"\[\n\s*(-?\d[^\[\]\"{}]*?)\s*\]")
-
-Point = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class ScanFacts:
-    """Which scan this is, without saying whose.
-
-    Args:
-        scan_id: keyed hash.
-        subject_id: keyed hash.
-        sequence: "T2", "T1", "T2_SPACE", ... or "unknown".
-        shape: voxels along the file's own axes.
-        spacing_mm: distance between voxels along the file's own axes.
-        orientation: where the file's own axes grow, such as "PIL".
-        modality: "MR" or "unknown".
-        notes: what the reader chose and found unusual.
-    """
-
-    scan_id: str
-    subject_id: str
-    sequence: str
-    shape: tuple[int, int, int]
-    spacing_mm: Point
-    orientation: str
-    modality: str = "unknown"
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class BundleFacts:
-    """Which weights spoke, and how far they are to be trusted.
-
-    Args:
-        name: the bundle's name.
-        version: the bundle's version.
-        sha256: of its weights.
-        agreement: task -> quadratic kappa with a reader in cross-validation, as the bundle's metadata give
-            it; empty where they do not.
-        repeatability: task -> what 95 % of discs stay below in the difference of expected grades when they
-            are scanned and graded twice on one day; empty where the bundle does not say.
-    """
-
-    name: str
-    version: str
-    sha256: str
-    agreement: dict[str, float] = field(default_factory=dict)
-    repeatability: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,7 +144,7 @@ class SpineResult:
         Raises:
             ValueError: if the result breaks the schema or contradicts itself.
         """
-        data = {"schema": SCHEMA, **_plain(asdict(self))}
+        data = {"schema": SCHEMA, **plain(asdict(self))}
         check_schema(data)
         return data
 
@@ -207,11 +154,7 @@ class SpineResult:
         Raises:
             ValueError: as :meth:`to_dict`.
         """
-        text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
-        # Points on one line: no string of JSON holds a line break, so only lists of numbers are touched.
-        return _NUMBERS_OVER_LINES.sub(
-            lambda match: "[" + ", ".join(n.strip() for n in match[1].split(",")) + "]", text
-        )
+        return json_text(self.to_dict(), indent)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> SpineResult:
@@ -222,10 +165,10 @@ class SpineResult:
         """
         check_schema(data)
         return cls(
-            scan=ScanFacts(**{k: _tuples(v) for k, v in data["scan"].items()}),
+            scan=ScanFacts(**{k: tuples(v) for k, v in data["scan"].items()}),
             bundles=tuple(BundleFacts(**bundle) for bundle in data["bundles"]),
             vertebrae=tuple(
-                VertebraResult(**{k: _tuples(v) for k, v in vertebra.items()})
+                VertebraResult(**{k: tuples(v) for k, v in vertebra.items()})
                 for vertebra in data["vertebrae"]
             ),
             discs=tuple(_disc(disc) for disc in data["discs"]),
@@ -256,12 +199,7 @@ def check_schema(data: Any) -> None:
     Raises:
         ValueError: the first breach, with the place where it is.
     """
-    from jsonschema.exceptions import best_match
-
-    _check_finite(data, "$")
-    error = best_match(_validator().iter_errors(data))
-    if error is not None:
-        raise ValueError(f"result breaks {SCHEMA} at {error.json_path}: {error.message}")
+    check_against(data, _SCHEMA_FILE, SCHEMA)
     for name in ("vertebrae", "discs"):
         levels = [item["level"] for item in data[name] if item["level"] is not None]
         if len(set(levels)) < len(levels):
@@ -272,15 +210,6 @@ def check_schema(data: Any) -> None:
             raise ValueError(f"slices of vertebra {i} must be (first, last), got {[first, last]}")
     for i, disc in enumerate(data["discs"]):
         _check_disc(i, disc, len(data["vertebrae"]))
-
-
-def _check_finite(value: Any, place: str) -> None:
-    # JSON has no NaN, but Python's reader and writer do, and a JSON schema lets it pass every bound.
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"result must be finite at {place}, got {value}")
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        _check_finite(item, f"{place}.{key}")
 
 
 def _check_disc(index: int, disc: dict[str, Any], vertebrae: int) -> None:
@@ -305,30 +234,10 @@ def _check_disc(index: int, disc: dict[str, Any], vertebrae: int) -> None:
             raise ValueError(f"probabilities of {task} of disc {index} must sum to 1, got {total:.4f}")
 
 
-@cache
-def _validator() -> Any:
-    from jsonschema import Draft202012Validator
-
-    text = files("siamed.pipeline").joinpath(_SCHEMA_FILE).read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
-
-
 def _disc(data: dict[str, Any]) -> DiscResult:
-    plain = {k: _tuples(v) for k, v in data.items() if k != "grades"}
+    plain = {k: tuples(v) for k, v in data.items() if k != "grades"}
     grades = {
         task: GradeResult(**{**grade, "likely": tuple(grade["likely"])})
         for task, grade in data["grades"].items()
     }
     return DiscResult(**plain, grades=grades)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

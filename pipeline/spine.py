@@ -19,7 +19,8 @@ import numpy as np
 from siamed.pipeline.changes import ScanChanges, compare_results
 from siamed.pipeline.cuts import DISC_SLICES, Volumes, cut_bodies, cut_discs
 from siamed.pipeline.errors import CaseError
-from siamed.pipeline.results import BundleFacts, SpineResult
+from siamed.pipeline.facts import BundleFacts
+from siamed.pipeline.results import SpineResult
 from siamed.pipeline.spine_result import (
     FileFrame,
     agreement_warning,

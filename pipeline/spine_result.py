@@ -6,24 +6,13 @@ what can be meant, and what a reader must know is put into a warning.
 
 from __future__ import annotations
 
-import logging
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamed import __version__
-from siamed.pipeline.results import (
-    BundleFacts,
-    DiscResult,
-    GradeResult,
-    Point,
-    ScanFacts,
-    SpineResult,
-    VertebraResult,
-)
+from siamed.pipeline.facts import BundleFacts, Point, scan_facts, software
+from siamed.pipeline.results import DiscResult, GradeResult, SpineResult, VertebraResult
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -33,8 +22,6 @@ if TYPE_CHECKING:
     from siamed.pipeline.scans import Scan
 
 __all__ = ["FileFrame", "agreement_warning", "detection_result", "grade_result", "uncut_warning"]
-
-logger = logging.getLogger(__name__)
 
 _POOR_KAPPA = 0.2  # up to here agreement is "slight" or none [landis1977agreement]
 _MM_DECIMALS, _VOXEL_DECIMALS, _PROBABILITY_DECIMALS = 3, 3, 6
@@ -73,18 +60,8 @@ def detection_result(
         column: found in its view.
         bundles: that are to speak about it.
     """
-    shape = scan.image.shape[1:]
     return SpineResult(
-        scan=ScanFacts(
-            scan_id=scan.scan_id,
-            subject_id=scan.subject_id,
-            sequence=scan.sequence,
-            shape=(int(shape[0]), int(shape[1]), int(shape[2])),
-            spacing_mm=_point(scan.spacing_mm, 6),
-            orientation=scan.orientation,
-            modality=scan.modality,
-            notes=tuple(scan.notes),
-        ),
+        scan=scan_facts(scan),
         bundles=tuple(bundles),
         vertebrae=tuple(_vertebra(v, frame) for v in column.vertebrae),
         discs=tuple(
@@ -97,7 +74,7 @@ def detection_result(
             for disc in column.discs
         ),
         warnings=tuple(column.warnings) + _partial_warning(column),
-        software=_software(),
+        software=software(),
     )
 
 
@@ -159,13 +136,3 @@ def _probability(value: float) -> float:
 def _point(values: Sequence[float] | np.ndarray, decimals: int) -> Point:
     x, y, z = (round(float(v), decimals) + 0.0 for v in values)  # + 0.0 makes -0.0 plain
     return x, y, z
-
-
-def _software() -> dict[str, str]:
-    versions = {"siamed": __version__, "python": platform.python_version()}
-    for name in ("torch", "monai"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree that pip does not know
-            logger.debug("the version of %s is not known", name)
-    return versions

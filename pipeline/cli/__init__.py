@@ -1,4 +1,4 @@
-"""The command line: ``siamed detect | extract | grade | embed | compare | label-efficiency | ...``.
+"""The command line: ``siamed detect | extract | grade | embed | segment | compare | ...``.
 
 What a command needs is imported when the command runs, so that ``siamed --help`` answers at once. Progress,
 messages and warnings go to the standard error stream, results to files and, with ``--json``, to the standard
@@ -21,12 +21,13 @@ from .console import program
 from .experiments import label_efficiency
 from .phantoms import phantom, phantom_cohort
 from .scans import detect, embed, extract, grade
+from .segmentation import segment
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="siamed",
-    help="From a lumbar MR to named vertebrae and graded discs. Research use only, not a diagnosis.",
+    help="Lumbar MR to named vertebrae and graded discs, CT to kidneys. Research use only, not a diagnosis.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,7 +50,8 @@ def _global_options(
     pass
 
 
-for command in (detect, extract, grade, embed, compare, label_efficiency, phantom, phantom_cohort):
+COMMANDS = (detect, extract, grade, embed, segment, compare, label_efficiency, phantom, phantom_cohort)
+for command in COMMANDS:
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 __all__ = [
+    "CT_KIDNEY_BUNDLE",
     "DETECTION_BUNDLE",
     "ENCODING_BUNDLE",
     "GRADING_BUNDLE",
@@ -28,6 +29,7 @@ __all__ = [
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 GRADING_BUNDLE = "spine_mr_disc_grading"
 ENCODING_BUNDLE = "spine_mr_siamese_pretraining"
+CT_KIDNEY_BUNDLE = "kidney_ct_segmentation"  # as in pipeline/kidneys/reader.py
 
 
 class Bundles(NamedTuple):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import open_console, progress, say_failure, warm_up
+from .batch import check_places, run_cases
+from .console import open_console
 from .options import (
     DETECTION_BUNDLE,
     ENCODING_BUNDLE,
@@ -28,9 +28,6 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from siamed.pipeline.cases import Outcome
     from siamed.pipeline.results import SpineResult
     from siamed.pipeline.scans import Case
     from siamed.pipeline.spine import SpineReader
@@ -104,8 +101,6 @@ def grade(
     debug: Debug = False,
 ) -> None:
     """Grade the discs: result.json, grades.csv and report.html."""
-    if dicom and out is None:
-        raise typer.BadParameter("needs a folder for its files", param_hint="--dicom")
     bundles = Bundles(detection_bundle, grading_bundle)
     _run("grade", paths, out, series, device, bundles, as_json, quiet, debug, hotspots, dicom, compare or ())
 
@@ -140,38 +135,21 @@ def _run(
     dicom: bool = False,
     compare: Sequence[Path] = (),
 ) -> None:
-    from rich.console import Console
-
-    if out is None and not as_json:
-        raise typer.BadParameter("give a folder for the results, or --json", param_hint="--out")
-    if out is not None and out.exists() and not out.is_dir():
-        raise typer.BadParameter("must be a folder, and a file of that name exists", param_hint="--out")
+    check_places(out, as_json, dicom)
     console = open_console(quiet, debug)
     earlier = _earlier(compare)
-    warm_up()
-    from siamed.pipeline.cases import gather_cases, run_case
 
-    with progress(console) as show:
-        show("Looking for scans", 0, 0)
-        cases, outcomes = gather_cases(paths)
-        total = len(cases) + len(outcomes)
+    def files() -> Any:
+        from siamed.pipeline.case_files import SpineFiles
+
+        return SpineFiles(dicom)
+
+    def load(total: int) -> Callable[[Case], Any]:
         if earlier and total > 1:
             raise typer.BadParameter(f"goes with one scan, {total} were found", param_hint="--compare")
-        failed = 0
-        deliver = _deliver(out, total == 1, as_json, console, dicom)
-        for outcome in outcomes:
-            failed += deliver(outcome)
-        if cases:
-            show("Loading the networks", len(outcomes), total)
-            work = reading(command, load_reader(bundles, device, hotspot_views), series, dicom, earlier)
-        for number, case in enumerate(cases, len(outcomes)):
-            show(case.case_id, number, total)
-            failed += deliver(run_case(case, work))
-    if failed:
-        Console(stderr=True, highlight=False).print(
-            f"{failed} of {total} cases failed" + (f", see {out / 'cases.csv'}" if out else ""), style="red"
-        )
-        raise typer.Exit(1)
+        return reading(command, load_reader(bundles, device, hotspot_views), series, dicom, earlier)
+
+    run_cases(paths, out, as_json, console, files, load, _summary)
 
 
 def _earlier(places: Sequence[Path]) -> list[SpineResult]:
@@ -231,47 +209,6 @@ def reading(
     return work
 
 
-def _deliver(
-    out: Path | None, single: bool, as_json: bool, console: Console, dicom: bool
-) -> Callable[[Outcome], bool]:
-    """Return what writes an outcome wherever it is wanted, and tells whether the case failed."""
-    from siamed.pipeline.cases import Output
-
-    output = Output(out, single, dicom) if out is not None else None
-
-    def deliver(outcome: Outcome) -> bool:
-        if output is not None:
-            outcome = output.add(outcome)
-        if as_json:
-            typer.echo(json.dumps(_as_json(outcome), ensure_ascii=False, allow_nan=False))
-        say_failure(console, outcome)
-        if outcome.failure is None and outcome.result is not None:
-            console.print(_summary(outcome, output), markup=False, soft_wrap=True)
-        return outcome.failure is not None
-
-    return deliver
-
-
-def _as_json(outcome: Outcome) -> dict[str, Any]:
-    if outcome.failure is not None:
-        failure = {
-            "code": outcome.failure.code,
-            "reason": outcome.failure.reason,
-            "what_to_do": outcome.failure.hint,
-        }
-        return {"case_id": outcome.case_id, "status": "failed", "failure": failure}
-    result = outcome.result.to_dict() if outcome.result is not None else None
-    return {"case_id": outcome.case_id, "status": "done", "result": result}
-
-
-def _summary(outcome: Outcome, output: Any) -> str:
-    result = outcome.result
-    if result is None:
-        return outcome.case_id
-    graded = sum(bool(disc.grades) for disc in result.discs)
-    said = f"{outcome.case_id}: {len(result.vertebrae)} vertebrae, {len(result.discs)} discs"
-    if graded:
-        said += ", graded"
-    if result.warnings:
-        said += f", {len(result.warnings)} warning{'s' * (len(result.warnings) > 1)}"
-    return said + (f": {output.folder_of(outcome.case_id) / 'report.html'}" if output is not None else "")
+def _summary(result: SpineResult) -> str:
+    graded = any(disc.grades for disc in result.discs)
+    return f"{len(result.vertebrae)} vertebrae, {len(result.discs)} discs" + ", graded" * graded

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 from urllib.parse import quote
-
-from siamed.pipeline.results import SpineResult
 
 __all__ = ["CaseRow", "render_index"]
 
@@ -27,7 +26,7 @@ class CaseRow:
 
     case_id: str
     folder: str = ""
-    result: SpineResult | None = None
+    result: Any = None
     code: str = ""
     reason: str = ""
     hint: str = ""
@@ -38,16 +37,17 @@ class CaseRow:
         return "/".join([*([quote(self.folder)] if self.folder else []), "report.html"])
 
 
-def render_index(rows: Sequence[CaseRow], written: datetime | None = None) -> str:
+def render_index(rows: Sequence[CaseRow], page: str, written: datetime | None = None) -> str:
     """Return the page as HTML.
 
     Args:
         rows: the cases in their order.
+        page: the template: which columns there are depends on what was looked for.
         written: the time that the page names; now where None.
     """
     from siamed.pipeline.report.page import template
 
-    return template("index.html.j2").render(
+    return template(page).render(
         rows=rows,
         done=sum(row.result is not None for row in rows),
         written=(written or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M UTC"),

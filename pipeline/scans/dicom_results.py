@@ -12,9 +12,10 @@ beside it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -32,10 +33,10 @@ from siamed.pipeline.scans.dicom_elements import silence
 from siamed.pipeline.scans.scan import Scan, check_is_dicom
 from siamed.pipeline.tasks import task_title, value_title
 
-__all__ = ["write_map", "write_report"]
+__all__ = ["MANUFACTURER", "MODEL", "headers_of", "placement", "save", "write_map", "write_report"]
 
 SCHEME = "99SIAMED"
-_MANUFACTURER, _MODEL = "siamed", "siamed, research use only"
+MANUFACTURER, MODEL = "siamed", "siamed, research use only"
 _REPORT_SERIES, _FIRST_MAP_SERIES = 9001, 9101
 _STEPS = 65535  # a map is stored in 16 bits
 _DISCS = {
@@ -64,7 +65,7 @@ def write_report(scan: Scan, result: SpineResult, path: Path) -> Path:
     graded = [(n, disc) for n, disc in enumerate(result.discs, 1) if disc.grades]
     if not graded:
         raise ValueError(f"result must have a graded disc, got {len(result.discs)} discs without a grade")
-    with _one_dataset(scan) as sources:
+    with headers_of(scan) as sources:
         algorithm = sr.AlgorithmIdentification(
             name="siamed",
             version=__version__,
@@ -73,7 +74,7 @@ def write_report(scan: Scan, result: SpineResult, path: Path) -> Path:
         device = sr.ObserverContext(
             observer_type=codes.DCM.Device,
             observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-                uid=hd.UID(), name=_MODEL, manufacturer_name=_MANUFACTURER, model_name=_MODEL
+                uid=hd.UID(), name=MODEL, manufacturer_name=MANUFACTURER, model_name=MODEL
             ),
         )
         content = sr.MeasurementReport(
@@ -89,13 +90,13 @@ def write_report(scan: Scan, result: SpineResult, path: Path) -> Path:
             series_number=_REPORT_SERIES,
             sop_instance_uid=hd.UID(),
             instance_number=1,
-            manufacturer=_MANUFACTURER,
+            manufacturer=MANUFACTURER,
             is_complete=False,
             is_final=False,
             is_verified=False,
         )
         report.SoftwareVersions = __version__
-        return _save(report, "siamed disc grades, research use only", path)
+        return save(report, "siamed disc grades, research use only", path)
 
 
 def write_map(scan: Scan, values: np.ndarray, task: str, number: int, path: Path) -> Path:
@@ -123,7 +124,7 @@ def write_map(scan: Scan, values: np.ndarray, task: str, number: int, path: Path
         )
     shown = np.flatnonzero(values.any((0, 1)))
     stored = np.rint(values[:, :, shown].transpose(2, 1, 0) * (_STEPS / largest)).astype(np.uint16)
-    with _one_dataset(scan) as sources:
+    with headers_of(scan) as sources:
         frames = [scan.frames[k] for k in shown]
         first = next(iter(sources.values()))
         title = f"Evidence for {task_title(task)}"
@@ -134,8 +135,8 @@ def write_map(scan: Scan, values: np.ndarray, task: str, number: int, path: Path
             series_number=_FIRST_MAP_SERIES + number,
             sop_instance_uid=hd.UID(),
             instance_number=1,
-            manufacturer=_MANUFACTURER,
-            manufacturer_model_name=_MODEL,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=MODEL,
             software_versions=__version__,
             device_serial_number="0",
             contains_recognizable_visual_features=False,
@@ -153,14 +154,12 @@ def write_map(scan: Scan, values: np.ndarray, task: str, number: int, path: Path
             voi_lut_transformations=[
                 hd.VOILUTTransformation(window_center=_STEPS / 2, window_width=float(_STEPS))
             ],
-            pixel_measures=_measures(scan, first),
-            plane_orientation=hd.PlaneOrientationSequence("PATIENT", _orientation(scan)),
-            plane_positions=[hd.PlanePositionSequence("PATIENT", _position(scan, int(k))) for k in shown],
+            **placement(scan, first, shown),
             content_label="HOTSPOTS",
             content_description=title,
         )
         found.BodyPartExamined = "LSPINE"
-        return _save(found, f"siamed {task_title(task)} hotspots, research use only", path)
+        return save(found, f"siamed {task_title(task)} hotspots, research use only", path)
 
 
 def _group(
@@ -213,7 +212,7 @@ def _value(task: str, grade: int, classes: int) -> Code:
 
 
 @contextlib.contextmanager
-def _one_dataset(scan: Scan) -> Iterator[dict[Path, Dataset]]:
+def headers_of(scan: Scan) -> Iterator[dict[Path, Dataset]]:
     """Headers of the scan's files, in the order of its slices; what cannot be made of them is a case's end.
 
     Neither remarks nor errors of the libraries get out: both may quote the patient's name.
@@ -232,30 +231,33 @@ def _one_dataset(scan: Scan) -> Iterator[dict[Path, Dataset]]:
         ) from error
 
 
-def _lps(scan: Scan) -> np.ndarray:
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(scan.image.affine, float)
+def placement(scan: Scan, first: Dataset, shown: np.ndarray) -> dict[str, Any]:
+    """Where slices of a scan lie, as arguments of highdicom's multi-frame objects.
 
-
-def _orientation(scan: Scan) -> Sequence[float]:
-    columns = _lps(scan)[:3, :2]
-    return [float(v) for v in (columns / np.linalg.norm(columns, axis=0)).T.ravel()]
-
-
-def _position(scan: Scan, k: int) -> Sequence[float]:
-    affine = _lps(scan)
-    return [float(v) for v in affine[:3, 3] + k * affine[:3, 2]]
-
-
-def _measures(scan: Scan, first: Dataset) -> hd.PixelMeasuresSequence:
+    Args:
+        scan: read from DICOM.
+        first: header of one of its files.
+        shown: indices of the slices along K.
+    """
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(scan.image.affine, float)
+    columns = (lps[:3, :2] / np.linalg.norm(lps[:3, :2], axis=0)).T.ravel()
     across, down, step = scan.spacing_mm
-    return hd.PixelMeasuresSequence(
-        pixel_spacing=(down, across),
-        slice_thickness=float(first.get("SliceThickness") or step),
-        spacing_between_slices=step,
-    )
+    return {
+        "pixel_measures": hd.PixelMeasuresSequence(
+            pixel_spacing=(down, across),
+            slice_thickness=float(first.get("SliceThickness") or step),
+            spacing_between_slices=step,
+        ),
+        "plane_orientation": hd.PlaneOrientationSequence("PATIENT", [float(v) for v in columns]),
+        "plane_positions": [
+            hd.PlanePositionSequence("PATIENT", [float(v) for v in lps[:3, 3] + int(k) * lps[:3, 2]])
+            for k in shown
+        ],
+    }
 
 
-def _save(dataset: Dataset, description: str, path: Path) -> Path:
+def save(dataset: Dataset, description: str, path: Path) -> Path:
+    """Write an object, whole or not at all, in a series of this description."""
     dataset.SeriesDescription = description
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeName = SCHEME, "siamed, private"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamed.pipeline.errors import CaseError
+from siamed.pipeline.scans.scan import is_ct
 from siamed.pipeline.scans.volume import spacing_of
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 SLICE_AXIS_RATIO = 1.5
 # Beyond 45 degrees a direction is nearer to another axis, and "left" would no longer mean left.
 OBLIQUE_LIMIT_DEG = 45.0
-# CT's air, where the format has no modality. Ringing after a resampling makes MR negative too, but never by
-# more than a small share of its maximum.
-CT_AIR_LIMIT, CT_AIR_SHARE = -900.0, 0.1
 _PLANES = ("sagittal", "coronal", "axial")  # by the world axis (x, y, z) nearest to the slice normal
 _CODES = {"axial": "axial-series", "coronal": "coronal-series"}
 
@@ -160,11 +158,11 @@ def _check_modality(scan: Scan) -> None:
             path=scan.source,
             hint="Give an MR scan.",
         )
-    low, high = float(scan.image.min()), float(scan.image.max())
-    if scan.modality == "unknown" and low <= CT_AIR_LIMIT and low <= -CT_AIR_SHARE * high:
+    if is_ct(scan):
         raise CaseError(
             "not-mr",
-            f"the file does not name its modality, and values down to {low:g} are those of a CT",
+            f"the file does not name its modality, and values down to {float(scan.image.min()):g} are those "
+            "of a CT",
             path=scan.source,
             hint="Give an MR scan; MR intensities are not Hounsfield units.",
         )

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.scans.discover import Case, Found, check_exists, inspect_files, is_volume_file, walk
 from siamed.pipeline.scans.identity import keyed_id
+from siamed.pipeline.scans.sequence import UNKNOWN
 from siamed.pipeline.scans.volume import SourceFrame, Volume, check_volume, spacing_of
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
 
 logger = logging.getLogger(__name__)
+
+CT_AIR_LIMIT, CT_AIR_SHARE = -900.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,17 @@ class Scan:
     frames: tuple[SourceFrame, ...] = field(default=(), repr=False)
 
 
-def read_scan(path: str | Path | Case, series: int | str | None = None) -> Scan:
+def read_scan(path: str | Path | Case, series: int | str | None = None, body_part: str = "spine") -> Scan:
     """Read one scan from a file, a series folder or a study folder.
 
-    Of a study with several series the sagittal T2 is taken, or the one that ``series`` names; ``notes`` say
-    which and why. Nothing is resampled, reordered beyond the positions of its slices, padded or clipped.
+    Of a study with several series the best for the body part is taken, for the spine the sagittal T2, or the
+    one that ``series`` names; ``notes`` say which and why. Nothing is resampled, reordered beyond the
+    positions of its slices, padded or clipped.
 
     Args:
         path: file or folder, or a case from :func:`~siamed.pipeline.scans.find_cases`.
         series: series number, SeriesInstanceUID or description; for DICOM only.
+        body_part: what is looked for, see :func:`~siamed.pipeline.scans.select.choose_series`.
 
     Returns:
         The scan; DICOM index axes are (column, row, slice), other formats keep their own.
@@ -73,7 +78,7 @@ def read_scan(path: str | Path | Case, series: int | str | None = None) -> Scan:
         if place.is_file() and is_volume_file(place):
             source, volume, notes = place, _read_file(place), no_notes
         else:
-            source, volume, notes = _read_dicom(place, _files(path), series)
+            source, volume, notes = _read_dicom(place, _files(path), series, body_part)
         return _scan(volume, source, notes)
     except CaseError as error:
         raise CaseError(
@@ -83,6 +88,17 @@ def read_scan(path: str | Path | Case, series: int | str | None = None) -> Scan:
             case_id=case_id or error.case_id,
             hint=error.hint,
         ) from error
+
+
+def is_ct(scan: Scan) -> bool:
+    """Whether a scan is CT: by its modality, or by air of -900 HU where the format has none.
+
+    Ringing after a resampling makes MR negative too, but never by more than a small share of its maximum.
+    """
+    if scan.modality != UNKNOWN:
+        return scan.modality == "CT"
+    low, high = float(scan.image.min()), float(scan.image.max())
+    return low <= CT_AIR_LIMIT and low <= -CT_AIR_SHARE * high
 
 
 def check_is_dicom(scan: Scan) -> None:
@@ -117,7 +133,7 @@ def _read_file(path: Path) -> Volume:
 
 
 def _read_dicom(
-    place: Path, files: list[Path], wanted: int | str | None
+    place: Path, files: list[Path], wanted: int | str | None, body_part: str
 ) -> tuple[Path, Volume, tuple[str, ...]]:
     from siamed.pipeline.scans.dicom import group_series, group_studies, read_series
     from siamed.pipeline.scans.select import choose_series
@@ -138,7 +154,7 @@ def _read_dicom(
             f"the folder holds {len(studies)} studies",
             hint="Give the folder of one study, or use a command that takes a folder of studies.",
         )
-    chosen, notes = choose_series(group_series(found.headers), wanted)
+    chosen, notes = choose_series(group_series(found.headers), wanted, body_part)
     folders = {file.path.parent for file in chosen.files}
     for error in found.broken:
         if error.path is not None and error.path.parent in folders:

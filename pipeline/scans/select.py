@@ -1,4 +1,4 @@
-"""Choose one series of a study: the sagittal T2, or the one asked for, and say why."""
+"""Choose one series of a study: the best for what is looked for, or the one asked for, and say why."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from siamed.pipeline.scans.stack import stack_frames
 # Best first: what the discs are graded on, then what shows them less well.
 SEQUENCE_ORDER = ("T2", "T2_SPACE", "T1", "PD", "STIR", "FLAIR", "T1_SPACE", "T2_STAR", "unknown")
 _MAX_LISTED = 12
+_BEST = {"spine": "sagittal T2", "abdomen": "axial CT or MR"}
+
+
+BODY_PARTS = ("spine", "abdomen")
 
 
 def choose_series(
-    series: Sequence[Series], wanted: int | str | None = None
+    series: Sequence[Series], wanted: int | str | None = None, body_part: str = "spine"
 ) -> tuple[Series, tuple[str, ...]]:
     """Return the chosen series and notes that say what was chosen and why.
 
-    Without ``wanted`` the order of preference is: MR before anything else; a picture before a localizer;
-    complete and even slices before broken ones; sagittal slices or a nearly isotropic volume before axial and
-    coronal; then :data:`SEQUENCE_ORDER`; original before derived; more slices; the later series, as a
-    repeated one replaces the first.
+    Without ``wanted`` the order of preference is, for the spine: MR before anything else; a picture before a
+    localizer; complete and even slices before broken ones; sagittal slices or a nearly isotropic volume
+    before axial and coronal; then :data:`SEQUENCE_ORDER`; original before derived; more slices; the later
+    series, as a repeated one replaces the first. For the abdomen CT is as good as MR, axial slices take the
+    place of sagittal ones, and the sequence does not count.
 
     Args:
         series: the series of one study, at least one.
         wanted: series number, SeriesInstanceUID, or description (whole, else a part of it; case ignored).
+        body_part: one of :data:`BODY_PARTS`, what is looked for.
 
     Raises:
         CaseError: code ``series-not-found`` or ``series-ambiguous``.
@@ -38,16 +44,16 @@ def choose_series(
         return chosen, (f"{chosen.name} was asked for: {_describe(chosen)}",)
     if len(series) == 1:
         return series[0], (f"{series[0].name} is the only one: {_describe(series[0])}",)
-    ranked = sorted(series, key=_rank, reverse=True)
+    ranked = sorted(series, key=lambda one: _rank(one, body_part), reverse=True)
     chosen = ranked[0]
     others = "; ".join(f"{s.name} ({_describe(s)})" for s in ranked[1:_MAX_LISTED])
     if len(ranked) > _MAX_LISTED:
         others += f"; and {len(ranked) - _MAX_LISTED} more"
     notes = [
-        f"{chosen.name} was picked of {len(series)} as the best sagittal T2: {_describe(chosen)}; "
+        f"{chosen.name} was picked of {len(series)} as the best {_BEST[body_part]}: {_describe(chosen)}; "
         f"not: {others}"
     ]
-    if _rank(ranked[0])[:6] == _rank(ranked[1])[:6]:
+    if _rank(ranked[0], body_part)[:6] == _rank(ranked[1], body_part)[:6]:
         notes.append(f"{ranked[1].name} would have served as well; name a series to choose it")
     return chosen, tuple(notes)
 
@@ -62,15 +68,16 @@ def series_plane(series: Series) -> str:
     return plane_of((first.columns, first.rows, len(stack.frames)), stack.affine).name
 
 
-def _rank(series: Series) -> tuple[int, int, int, int, int, int, int, int]:
-    plane = series_plane(series)
+def _rank(series: Series, body_part: str) -> tuple[int, int, int, int, int, int, int, int]:
+    plane, spine = series_plane(series), body_part == "spine"
     sound = plane in ("sagittal", "coronal", "axial", "oblique", "volume")
+    order = [*SEQUENCE_ORDER, series.sequence]
     return (
-        int(series.first.modality == "MR"),
+        int(series.first.modality in (("MR",) if spine else ("CT", "MR"))),
         int(not series.localizer),
         int(sound and series.first.color.startswith("MONOCHROME")),
-        int(plane in ("sagittal", "volume")),
-        -SEQUENCE_ORDER.index(series.sequence) if series.sequence in SEQUENCE_ORDER else -len(SEQUENCE_ORDER),
+        int(plane in ("sagittal" if spine else "axial", "volume")),
+        -order.index(series.sequence) if spine else 0,
         int("DERIVED" not in series.first.image_type),
         len(series.frames),
         -1 if series.first.series_number is None else series.first.series_number,

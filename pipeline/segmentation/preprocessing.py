@@ -25,7 +25,7 @@ from monai.transforms import (
     Transform,
 )
 
-__all__ = ["AXES", "preprocessing"]
+__all__ = ["AXES", "Intensitiesd", "preprocessing"]
 
 AXES = "IPL"
 
@@ -57,11 +57,22 @@ def preprocessing(
             *reading,
             Orientationd(keys, axcodes=AXES, labels=None),
             Spacingd(keys, pixdim=tuple(hparams["spacing_mm"]), mode=modes, padding_mode="border"),
-            _window(hparams),
-            NormalizeIntensityd("image"),
+            Intensitiesd(hparams),
             DivisiblePadd(keys, k=int(hparams["divisor"])),
         ]
     )
+
+
+class Intensitiesd(Compose):
+    """The part of :func:`preprocessing` that changes intensities: the window, then mean 0 and deviation 1
+    over the volume.
+
+    Args:
+        hparams: of a bundle, see the module.
+    """
+
+    def __init__(self, hparams: Mapping[str, Any]) -> None:
+        super().__init__([_window(hparams), NormalizeIntensityd("image")])
 
 
 def _window(hparams: Mapping[str, Any]) -> Transform:

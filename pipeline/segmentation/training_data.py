@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from monai.data import Dataset
+from monai.data.utils import set_rnd
 
 from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
 from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.experiments.seeds import epoch_seed
 
-__all__ = ["labelled_items"]
+__all__ = ["FixedDataset", "labelled_items"]
 
 
 def labelled_items(
@@ -45,3 +51,22 @@ def labelled_items(
             "none"
         )
     return items
+
+
+class FixedDataset(Dataset):
+    """Items to watch a training by: what their transform draws is drawn alike each time.
+
+    Args:
+        items: some data set's.
+        transform: may be random.
+        seed: of what is drawn; each item has its own.
+        every: takes every n-th item.
+    """
+
+    def __init__(self, items: Sequence[Any], transform: Any, seed: int, every: int = 1) -> None:
+        super().__init__(list(items)[::every], transform)
+        self.seed = int(seed)
+
+    def _transform(self, index: int) -> Any:
+        set_rnd(self.transform, seed=epoch_seed(self.seed, 0, index))
+        return super()._transform(index)

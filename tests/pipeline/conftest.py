@@ -137,7 +137,7 @@ def spine() -> Any:
 @pytest.fixture
 def reader() -> Any:
     """A reader whose networks know the answer."""
-    from siamed.pipeline.results import BundleFacts
+    from siamed.pipeline.facts import BundleFacts
     from siamed.pipeline.spine import SpineReader
 
     bundles = [

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
+from siamed.pipeline.facts import BundleFacts, ScanFacts
 from siamed.pipeline.results import (
     SCHEMA,
-    BundleFacts,
     DiscResult,
     GradeResult,
-    ScanFacts,
     SpineResult,
     VertebraResult,
     check_schema,

@@ -223,7 +223,7 @@ def test_the_index_links_done_cases_and_explains_failed_ones(reading: Any) -> No
         CaseRow("a b#1", "a b#1", reading.result),
         CaseRow("bad", "bad", None, "axial-series", "the slices are <axial>", "Give the sagittal series."),
     ]
-    html = render_index(rows)
+    html = render_index(rows, "spine_index.html.j2")
     page = Page(html)
     assert page.addresses == ["a%20b%231/report.html"]
     assert "the slices are <axial>. Give the sagittal series." in page.text

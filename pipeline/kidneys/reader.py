@@ -1,0 +1,184 @@
+"""From a scan to the right and the left kidney: the road that ``siamed segment`` takes.
+
+    scan -> probability of kidney on its own grid -> sides by place in the patient -> result
+
+CT and MR have a network each, loaded when the first scan of its kind comes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamed.pipeline.errors import CaseError
+from siamed.pipeline.facts import BundleFacts, scan_facts, software
+from siamed.transforms.split_kidneys import LEFT, RIGHT, KidneySplit
+
+from .result import KidneyResult, Structure
+from .sides import kidneys_of, midline_of
+
+if TYPE_CHECKING:
+    from siamed.pipeline.scans import Scan
+    from siamed.pipeline.segmentation.inference import Segmenter
+
+__all__ = ["BUNDLES", "KidneyReader", "KidneyReading"]
+
+BUNDLES: Mapping[str, str] = {"CT": "kidney_ct_segmentation"}
+"""Bundle for each modality."""
+
+_NAMES = (("right kidney", RIGHT), ("left kidney", LEFT))
+_USUAL_ML = (40.0, 500.0)  # outside: shrunken, swollen, full of tumors or cysts, or wrongly outlined
+
+
+@dataclass(frozen=True)
+class KidneyReading:
+    """A result and what it was made from.
+
+    Args:
+        result: in the frame of the input file.
+        scan: what was read.
+        labels: ``(I, J, K)`` uint8 on the scan's own grid: 1 right, 2 left.
+    """
+
+    result: KidneyResult
+    scan: Scan = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    segmenter: Segmenter
+    facts: BundleFacts
+    caution: str
+
+
+class KidneyReader:
+    """Read scans one after the other.
+
+    Args:
+        bundles: modality ("CT", "MR") -> name or folder of the bundle.
+        device: a torch device.
+        largest: keep the largest component of each side alone.
+        progress: show a bar over the windows of each scan.
+    """
+
+    def __init__(
+        self,
+        bundles: Mapping[str, str | Path],
+        device: str = "cpu",
+        largest: bool = True,
+        progress: bool = False,
+    ) -> None:
+        self.bundles, self.device, self.largest, self.progress = dict(bundles), device, largest, progress
+        self._loaded: dict[str, _Loaded] = {}
+
+    def segment(self, scan: Scan) -> KidneyReading:
+        """Find both kidneys.
+
+        Raises:
+            CaseError: code ``no-bundle`` for a modality without one, ``localizer``, ``no-kidneys``.
+        """
+        from siamed.pipeline.scans import is_ct
+
+        modality = "CT" if is_ct(scan) else "MR" if scan.modality in ("MR", "unknown") else scan.modality
+        self._check(scan, modality)
+        used = self._load(modality)
+        affine = np.asarray(scan.image.affine, float)
+        values = np.asarray(scan.image.as_tensor()[0])
+        probability = used.segmenter(scan.image)
+        split = kidneys_of(probability, affine, midline_of(values, affine), largest=self.largest)
+        if not split.labels.any():
+            raise CaseError(
+                "no-kidneys",
+                "no kidney was found in the scan",
+                path=scan.source,
+                hint="Check that the scan shows the kidneys, and that its header is right.",
+            )
+        structures = tuple(_structures(split, affine))
+        result = KidneyResult(
+            scan=scan_facts(scan),
+            bundles=(used.facts,),
+            outcome=split.outcome,
+            structures=structures,
+            warnings=(*([used.caution] if used.caution else []), *_warnings(split, structures)),
+            software=software(),
+        )
+        return KidneyReading(result, scan, split.labels)
+
+    def _check(self, scan: Scan, modality: str) -> None:
+        if scan.localizer:
+            raise CaseError(
+                "localizer",
+                "the scan is a localizer, too coarse to segment",
+                path=scan.source,
+                hint="Give the axial series of the study.",
+            )
+        if modality not in self.bundles:
+            raise CaseError(
+                "no-bundle",
+                f"the scan is {modality}, kidneys are segmented in {' and '.join(self.bundles)}",
+                path=scan.source,
+                hint="Give another scan, or a bundle trained on such scans (--bundle).",
+            )
+
+    def _load(self, modality: str) -> _Loaded:
+        if modality not in self._loaded:
+            from siamed.pipeline.bundles import bundle_info, bundle_path
+            from siamed.pipeline.segmentation.inference import Segmenter
+
+            bundle = self.bundles[modality]
+            metadata = json.loads((bundle_path(bundle) / "configs" / "metadata.json").read_text("utf-8"))
+            self._loaded[modality] = _Loaded(
+                Segmenter.from_bundle(bundle, self.device, self.progress),
+                BundleFacts(**bundle_info(bundle)),
+                str(metadata.get("caution", "")),
+            )
+        return self._loaded[modality]
+
+
+def _structures(split: KidneySplit, affine: np.ndarray) -> list[Structure]:
+    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    axis = int(np.abs(affine[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
+    found = []
+    for name, label in _NAMES:
+        places = np.argwhere(split.labels == label)
+        if not len(places):
+            continue
+        x, y, z = (round(float(v), 2) + 0.0 for v in affine[:3, :3] @ places.mean(0) + affine[:3, 3])
+        found.append(
+            Structure(
+                name=name,
+                label=label,
+                volume_ml=round(len(places) * voxel_ml, 2),
+                center_mm=(x, y, z),
+                slices=(int(places[:, axis].min()), int(places[:, axis].max())),
+                touches_edge=name.split()[0] in split.cut,
+            )
+        )
+    return found
+
+
+def _warnings(split: KidneySplit, structures: tuple[Structure, ...]) -> list[str]:
+    said = []
+    if split.outcome == "joined":
+        said.append(
+            "One structure lies on both sides of the midline, a horseshoe kidney or kidneys that touch: it "
+            "was cut at the midline."
+        )
+    if split.outcome == "one_kidney":
+        said.append(f"Only the {structures[0].name} was found.")
+    low, high = _USUAL_ML
+    for one in structures:
+        if one.touches_edge:
+            said.append(f"The {one.name} reaches the end of the scan: its volume may be a part.")
+        if not low <= one.volume_ml <= high:
+            said.append(
+                f"The {one.name} measures {one.volume_ml:.0f} ml, outside {low:.0f} to {high:.0f} ml: look "
+                "at it."
+            )
+    return said

@@ -35,6 +35,7 @@ marks = [("", time.perf_counter())]
 def done(step): marks.append((step, time.perf_counter()))
 from siamed.pipeline.startup import import_monai_lean
 import_monai_lean()
+from siamed.pipeline.case_files import SpineFiles
 from siamed.pipeline.cases import Outcome, Output
 from siamed.pipeline.detection import VertebraDetector
 from siamed.pipeline.grading import DiscGrader
@@ -57,7 +58,7 @@ reader.grader(torch.stack([image.as_tensor() for image in discs.images]))
 done("grade")
 reading = reader.grade(scan)
 done("again: detect, extract, grade")
-Output(Path(sys.argv[2]), True).add(Outcome(case.case_id, case.path, reading))
+Output(Path(sys.argv[2]), True, SpineFiles()).add(Outcome(case.case_id, case.path, reading))
 done("write the report")
 print(json.dumps({b[0]: round(b[1] - a[1], 3) for a, b in zip(marks, marks[1:])}))
 """

@@ -146,7 +146,9 @@ class RandCTAppearanced(MapTransform, Randomizable):
         result = dict(data)
         tissues = result[self.keys[0]]
         if not isinstance(tissues, MetaTensor) or tissues.ndim != 4 or tissues.shape[0] != 1:
-            raise ValueError(f"{self.keys[0]} must be a MetaTensor (1, D, H, W), got {type(tissues).__name__}")
+            raise ValueError(
+                f"{self.keys[0]} must be a MetaTensor (1, D, H, W), got {type(tissues).__name__}"
+            )
         spacing = np.linalg.norm(np.asarray(tissues.affine, float)[:3, :3], axis=0)
         numbers = tissues.as_tensor()[0].numpy()
         image = render_ct(numbers, draw_appearance(self.R, self.varied), spacing)

@@ -18,7 +18,16 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scipy import ndimage
 
-__all__ = ["LEFT", "OUTCOMES", "RIGHT", "KidneySplit", "SplitKidneysd", "body_midline", "split_kidneys"]
+__all__ = [
+    "LEFT",
+    "OUTCOMES",
+    "RIGHT",
+    "KidneySplit",
+    "SplitKidneysd",
+    "body_midline",
+    "bounding_box",
+    "split_kidneys",
+]
 
 RIGHT, LEFT = 1, 2
 """Labels of a split."""
@@ -70,9 +79,12 @@ def split_kidneys(mask: np.ndarray, affine: np.ndarray, midline_mm: float | None
     labels = np.zeros(mask.shape, np.uint8)
     if not mask.any():
         return KidneySplit(labels, "none", midline_mm, ())
-    parts, count = ndimage.label(mask, _NEIGHBORS)
-    affine = np.asarray(affine, float)
-    x = _across(mask.shape, affine)
+    # Within the kidneys' box alone: whole scans of many slices would take gigabytes.
+    box = bounding_box(mask)
+    inner, affine = mask[box], np.array(affine, float)
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    parts, count = ndimage.label(inner, _NEIGHBORS)
+    x = _across(inner.shape, affine)
     volume_ml = np.bincount(parts.ravel())[1:] * abs(np.linalg.det(affine[:3, :3])) / 1000
     centers = np.atleast_1d(ndimage.mean(x, parts, np.arange(1, count + 1)))
     order = np.argsort(-volume_ml, kind="stable")
@@ -80,11 +92,20 @@ def split_kidneys(mask: np.ndarray, affine: np.ndarray, midline_mm: float | None
     outcome, midline_mm = _outcome(large, centers, x[parts == large[0] + 1], midline_mm)
     if midline_mm is not None:
         whole = np.where(centers > midline_mm, RIGHT, LEFT).astype(np.uint8)
-        labels = np.concatenate([[0], whole]).astype(np.uint8)[parts]
+        found = np.concatenate([[0], whole]).astype(np.uint8)[parts]
         if outcome == "joined":
             here = parts == large[0] + 1
-            labels[here] = np.where(x[here] > midline_mm, RIGHT, LEFT)
+            found[here] = np.where(x[here] > midline_mm, RIGHT, LEFT)
+        labels[box] = found
     return KidneySplit(labels, outcome, midline_mm, _cut(labels))
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box around what is not 0 in a mask that is not empty."""
+    lines = [
+        np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis))) for axis in range(mask.ndim)
+    ]
+    return tuple(slice(int(line[0]), int(line[-1]) + 1) for line in lines)
 
 
 def _outcome(

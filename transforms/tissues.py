@@ -69,7 +69,7 @@ TISSUES = (
     Tissue("other soft tissue", (20, 70), (3, 15), _phases((30, 130), (50, 140), (40, 110))),
     *(Tissue(f"cluster {n}", (-130, 200), (3, 30)) for n in range(1, 9)),
 )
-"""The last eight are clusters of an MR scan's gray values, which stand for any tissue between fat and bone."""
+"""The last eight are clusters of an MR scan's gray values: any tissue between fat and bone."""
 
 
 def tissue_number(name: str) -> int:

@@ -55,48 +55,53 @@ def render_kidneys(reading: KidneyReading, written: datetime | None = None) -> s
     from siamed.pipeline.kidneys.result import SCHEMA
     from siamed.pipeline.report.page import template
 
-    gray, labels, spacing = _canonical(reading)
+    values, labels, spacing = _canonical(reading)
     return template("kidneys.html.j2").render(
         result=reading.result,
         schema=SCHEMA,
-        planes=_planes(gray, labels, spacing),
+        planes=_planes(values, labels, spacing),
         surface=_surface(labels, spacing),
         written=(written or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 
 def _canonical(reading: KidneyReading) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gray values in 8 bits and labels ``(D, H, W)``, and their spacing in mm."""
+    """Intensities and labels ``(D, H, W)``, and their spacing in mm."""
     import nibabel
 
     affine = np.asarray(reading.scan.image.affine, float)
     values = np.asarray(reading.scan.image.as_tensor()[0])
     wanted = nibabel.orientations.axcodes2ornt(_AXES)
     turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(affine), wanted)
-    low, high = (
-        _WINDOW_HU if values.min() < _WINDOW_HU[0] else np.percentile(values[::2, ::2, ::2], _PERCENTILES)
-    )
     turned, labels = (nibabel.orientations.apply_orientation(a, turn) for a in (values, reading.labels))
-    gray = (255 * (turned - low) / max(high - low, 1e-6)).clip(0, 255).astype(np.uint8)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[np.argsort(turn[:, 0])]
-    return gray, labels, spacing
+    return turned, labels, spacing
 
 
-def _planes(gray: np.ndarray, labels: np.ndarray, spacing: np.ndarray) -> list[Plane]:
+def _gray(picture: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Intensities in 8 bits."""
+    low, high = window
+    return (255 * (picture - low) / max(high - low, 1e-6)).clip(0, 255).astype(np.uint8)
+
+
+def _planes(values: np.ndarray, labels: np.ndarray, spacing: np.ndarray) -> list[Plane]:
     """The axial and the coronal slice that show most of both kidneys, a sagittal one through each."""
+    low, high = _WINDOW_HU
+    if values.min() >= low:  # no Hounsfield units
+        low, high = (float(v) for v in np.percentile(values[::4, ::4, ::4], _PERCENTILES))
     inside = labels > 0
     axial, coronal = int(inside.sum((1, 2)).argmax()), int(inside.sum((0, 2)).argmax())
     chosen = [("Axial", 0, axial), ("Coronal", 1, coronal)]
     for label, side in _SIDES.items():
         if (labels == label).any():
             chosen.append((f"Sagittal, {side} kidney", 2, int((labels == label).sum((0, 1)).argmax())))
-    return [_plane(title, gray, labels, spacing, axis, index) for title, axis, index in chosen]
+    return [
+        _plane(title, _gray(values.take(index, axis), (low, high)), labels.take(index, axis), spacing, axis)
+        for title, axis, index in chosen
+    ]
 
 
-def _plane(
-    title: str, gray: np.ndarray, labels: np.ndarray, spacing: np.ndarray, axis: int, index: int
-) -> Plane:
-    picture, shown = gray.take(index, axis), labels.take(index, axis)
+def _plane(title: str, picture: np.ndarray, shown: np.ndarray, spacing: np.ndarray, axis: int) -> Plane:
     rows_mm, columns_mm = np.delete(spacing, axis)
     step = max(1, int(np.ceil(max(picture.shape) / _LONGEST)))
     outlines = tuple(

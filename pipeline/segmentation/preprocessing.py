@@ -8,9 +8,10 @@ either ``window_hu`` (CT) or ``window_percentiles`` (MR, whose intensities have 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from monai.transforms import (
     Compose,
     DivisiblePadd,
@@ -56,14 +57,20 @@ def preprocessing(
         [
             *reading,
             Orientationd(keys, axcodes=AXES, labels=None),
-            Spacingd(keys, pixdim=tuple(hparams["spacing_mm"]), mode=modes, padding_mode="border"),
+            Spacingd(
+                keys,
+                pixdim=tuple(hparams["spacing_mm"]),
+                mode=modes,
+                padding_mode="border",
+                dtype=np.float32,
+            ),
             Intensitiesd(hparams),
             DivisiblePadd(keys, k=int(hparams["divisor"])),
         ]
     )
 
 
-class Intensitiesd(Compose):
+class Intensitiesd(Transform):
     """The part of :func:`preprocessing` that changes intensities: the window, then mean 0 and deviation 1
     over the volume.
 
@@ -72,7 +79,12 @@ class Intensitiesd(Compose):
     """
 
     def __init__(self, hparams: Mapping[str, Any]) -> None:
-        super().__init__([_window(hparams), NormalizeIntensityd("image")])
+        self._steps = (_window(hparams), NormalizeIntensityd("image"))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
+        for step in self._steps:
+            data = step(data)
+        return data
 
 
 def _window(hparams: Mapping[str, Any]) -> Transform:

@@ -31,7 +31,7 @@ from siamed.pipeline.experiments.files import replace_file, sha256_of
 from .abdomen import draw_abdomen
 from .mr_bodies import canonical, cubic, mr_body, organs_of
 
-__all__ = ["MapRow", "main", "map_items", "prepare_maps"]
+__all__ = ["MapRow", "main", "map_items", "prepare_maps", "write_maps"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,20 @@ class MapRow:
     origin: str
     path: str
     sha256: str
+
+    @classmethod
+    def save(
+        cls, out: Path, name: str, subject: str, origin: str, tissues: np.ndarray, spacing_mm: float
+    ) -> MapRow:
+        """Write a map in the canonical axes; the same map gives the same bytes."""
+        affine = np.zeros((4, 4))  # D to the feet, H to the back, W to the left, in RAS+ mm
+        affine[2, 0] = affine[1, 1] = affine[0, 2] = -spacing_mm
+        affine[3, 3] = 1
+        image = nibabel.Nifti1Image(tissues, affine)
+        image.header.set_xyzt_units("mm")
+        path, packed = Path("maps", f"{name}.nii.gz"), gzip.compress(image.to_bytes(), 1, mtime=0)
+        replace_file(out / path, lambda beside: beside.write_bytes(packed))
+        return cls(name, subject, origin, path.as_posix(), sha256_of(out / path))
 
 
 def prepare_maps(
@@ -84,16 +98,13 @@ def prepare_maps(
         whole[kidneys & tumor] = _TUMOR
         donor = found[rng.integers(len(found))] if found else None
         tissues = draw_abdomen(whole, spacing_mm, rng, donor)
-        rows.append(_save(out, f"{subject}_{number}", subject, "kits19", tissues, spacing_mm))
+        rows.append(MapRow.save(out, f"{subject}_{number}", subject, "kits19", tissues, spacing_mm))
     for index, (row, number) in enumerate(_progress([(r, n) for r in scans for n in range(each)], "bodies")):
         rng = np.random.default_rng([seed, len(work) + index])
         tissues = mr_body(organs / row.image, organs / row.label, spacing_mm, rng)  # type: ignore[operator]
-        rows.append(
-            _save(
-                out, f"chaos_{row.case_id}_{number}", f"chaos_{row.subject_id}", "chaos", tissues, spacing_mm
-            )
-        )
-    _write(out / TABLE, rows)
+        name, subject = f"chaos_{row.case_id}_{number}", f"chaos_{row.subject_id}"
+        rows.append(MapRow.save(out, name, subject, "chaos", tissues, spacing_mm))
+    write_maps(out, rows)
     return rows
 
 
@@ -101,26 +112,16 @@ def _progress(work: Sequence[tuple[object, int]], what: str) -> Iterator:
     return iter(tqdm(work, desc=what, mininterval=5.0, disable=not sys.stderr.isatty()))
 
 
-def _save(out: Path, name: str, subject: str, origin: str, tissues: np.ndarray, spacing_mm: float) -> MapRow:
-    # Canonical axes: D to the feet, H to the back, W to the left, in RAS+ mm.
-    affine = np.zeros((4, 4))
-    affine[2, 0] = affine[1, 1] = affine[0, 2] = -spacing_mm
-    affine[3, 3] = 1
-    image = nibabel.Nifti1Image(tissues, affine)
-    image.header.set_xyzt_units("mm")
-    path = Path("maps", f"{name}.nii.gz")
-    replace_file(out / path, lambda beside: beside.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0)))
-    return MapRow(name, subject, origin, path.as_posix(), sha256_of(out / path))
+def write_maps(out: Path, rows: Sequence[MapRow]) -> None:
+    """Write ``maps.csv``, whole or not at all."""
 
-
-def _write(path: Path, rows: Sequence[MapRow]) -> None:
     def write(beside: Path) -> None:
         with beside.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow([field.name for field in fields(MapRow)])
             table.writerows(astuple(row) for row in rows)
 
-    replace_file(path, write)
+    replace_file(out / TABLE, write)
 
 
 def map_items(

@@ -25,7 +25,12 @@ from siamed.pipeline.bundles import MAX_WEIGHTS_MB, build_bundle, bundle_info, l
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every bundle of the repository: a new one is added here and in toy/samples.py.
-SHIPPED = ["spine_mr_disc_grading", "spine_mr_siamese_pretraining", "spine_mr_vertebra_detection"]
+SHIPPED = [
+    "kidney_ct_segmentation",
+    "spine_mr_disc_grading",
+    "spine_mr_siamese_pretraining",
+    "spine_mr_vertebra_detection",
+]
 CONFIGS = ("train", "inference", "evaluate", "multi_gpu_train")
 SCHEMA = ROOT / "tests" / "data" / "bundle_metadata.schema.json"
 

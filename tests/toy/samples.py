@@ -12,6 +12,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from toy.kidney_ct import kidney_ct
 from toy.training import make_data
 
 from siamed.pipeline.datasets.spider import GRADING_COLUMNS
@@ -122,8 +123,28 @@ def spine_mr_siamese_pretraining(folder: Path) -> Sample:
     return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(folder / "volumes" / "1_T1")})
 
 
+def kidney_ct_segmentation(folder: Path) -> Sample:
+    """Maps of blocks of three patients of the split, and a scan of blocks as a file."""
+    from siamed.pipeline.synthesis.prepare import MapRow, write_maps
+    from siamed.transforms.tissues import tissue_number
+
+    rows = []
+    for subject in ("case_00005", "case_00015", "case_00001"):  # two of fold 0, one of another
+        tissues = np.full((32, 40, 48), tissue_number("visceral fat"), np.uint8)
+        tissues[8:24, 20:32, 6:16] = tissues[6:20, 20:32, 32:42] = tissue_number("renal cortex")
+        rows.append(MapRow.save(folder, f"{subject}_0", subject, "kits19", tissues, 4.0))
+    write_maps(folder, rows)
+    image, affine, _ = kidney_ct()
+    (folder / "scans").mkdir()
+    nib.save(nib.Nifti1Image(image, affine), folder / "scans" / "a.nii.gz")
+    small = {"fold": 0, "hparams#max_epochs": 1, "hparams#crops_per_epoch": 2, "watch_every": 1}
+    small["hparams#crop"] = [16, 32, 32]
+    return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(folder / "scans")})
+
+
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "toy_bundle": toy_bundle,
+    "kidney_ct_segmentation": kidney_ct_segmentation,
     "spine_mr_disc_grading": spine_mr_disc_grading,
     "spine_mr_siamese_pretraining": spine_mr_siamese_pretraining,
     "spine_mr_vertebra_detection": spine_mr_vertebra_detection,

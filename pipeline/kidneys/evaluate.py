@@ -1,0 +1,223 @@
+"""How far a kidney network is right, kidney by kidney: on scans with label maps, or on maps of tissues.
+
+    python -m siamed.pipeline.kidneys.evaluate --weights W --maps MAPS --fold 0 --out maps.json
+    python -m siamed.pipeline.kidneys.evaluate --weights W --dataset_dir SCANS --labels 2 3 --out scans.json
+    python -m siamed.pipeline.kidneys.evaluate --weights W --image CT --label MAP --labels 2 3 --out ct.json
+
+W is a bundle or a training. Every scan takes the road of ``siamed segment``: the network, 0.5 as threshold,
+sides by place in the patient, the largest component of each side. Measures are those of
+:mod:`siamed.pipeline.segmentation.metrics` on the scan's own grid; a kidney that is in the truth and was not
+found has a Dice of 0 and no distance. Maps are rendered by a seed of their own. Written: a row a kidney, and
+for each origin the means with 95 % intervals over patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import MetaTensor
+from monai.transforms import Compose, LoadImage, LoadImaged
+from tqdm import tqdm
+
+from siamed.pipeline.bundles import bundle_hparams, load_network, run_network
+from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
+from siamed.pipeline.experiments.files import write_json
+from siamed.pipeline.experiments.seeds import epoch_seed
+from siamed.pipeline.segmentation.inference import Segmenter
+from siamed.pipeline.segmentation.metrics import (
+    boundary_difference,
+    dice,
+    hausdorff_mm,
+    surface_dice,
+    volume_ml,
+)
+from siamed.pipeline.synthesis.prepare import map_items
+from siamed.transforms.rand_ct_appearance import RandCTAppearanced
+from siamed.transforms.split_kidneys import LEFT, RIGHT, split_kidneys
+
+from .sides import kidneys_of, midline_of
+
+__all__ = ["EvaluatedCase", "main", "score_case", "summarize"]
+
+log = logging.getLogger(__name__)
+
+TOLERANCE_MM = 3.0
+_MEASURES = (
+    "dice",
+    "hausdorff95_mm",
+    "hausdorff_mm",
+    "surface_dice",
+    "boundary_difference_percent",
+    "volume_error_ml",
+)
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class EvaluatedCase:
+    """One scan and its truth.
+
+    Args:
+        case_id: of the scan.
+        subject_id: of the patient.
+        origin: what kind of scan it is.
+        image: ``(1, I, J, K)``.
+        truth: ``(I, J, K)`` bool, kidneys.
+    """
+
+    case_id: str
+    subject_id: str
+    origin: str
+    image: MetaTensor = field(repr=False)
+    truth: np.ndarray = field(repr=False)
+
+
+def score_case(case: EvaluatedCase, segmenter: Segmenter) -> list[dict[str, Any]]:
+    """Measures of each kidney that the truth or the network has, a row each."""
+    affine = np.asarray(case.image.affine, float)
+    spacing = [float(s) for s in np.linalg.norm(affine[:3, :3], axis=0)]
+    axis = int(np.abs(affine[2, :3] / spacing).argmax())
+    midline = midline_of(np.asarray(case.image.as_tensor()[0]), affine)
+    true = split_kidneys(case.truth, affine, midline).labels
+    said = kidneys_of(segmenter(case.image), affine, midline).labels
+    rows = []
+    for side, label in (("right", RIGHT), ("left", LEFT)):
+        one, other = said == label, true == label
+        if not (one.any() or other.any()):
+            continue
+        rows.append(
+            {
+                "case_id": case.case_id,
+                "subject_id": case.subject_id,
+                "origin": case.origin,
+                "side": side,
+                "dice": dice(one, other),
+                "hausdorff95_mm": hausdorff_mm(one, other, spacing, 95),
+                "hausdorff_mm": hausdorff_mm(one, other, spacing),
+                "surface_dice": surface_dice(one, other, spacing, TOLERANCE_MM),
+                "boundary_difference_percent": boundary_difference(one, other, axis),
+                "volume_error_ml": volume_ml(one, spacing) - volume_ml(other, spacing),
+            }
+        )
+    return rows
+
+
+def summarize(rows: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]:
+    """Means over kidneys with 95 % bootstrap intervals over patients; what is not finite is counted and left
+    out of its mean."""
+    subjects = sorted({row["subject_id"] for row in rows})
+    places = {
+        subject: [i for i, row in enumerate(rows) if row["subject_id"] == subject] for subject in subjects
+    }
+    rng = np.random.default_rng(seed)
+    draws = [
+        [i for s in rng.integers(len(subjects), size=len(subjects)) for i in places[subjects[s]]]
+        for _ in range(_RESAMPLES if len(subjects) > 1 else 0)
+    ]
+    found: dict[str, Any] = {"patients": len(subjects), "kidneys": len(rows)}
+    for measure in _MEASURES:
+        values = np.array([row[measure] for row in rows], float)
+        kept = np.isfinite(values)
+        entry: dict[str, Any] = {"mean": _mean(values), "not_finite": int((~kept).sum())}
+        if draws:
+            means = [_mean(values[draw]) for draw in draws]
+            entry["interval"] = [float(v) for v in np.nanpercentile(means, [2.5, 97.5])]
+        found[measure] = entry
+    for side in ("right", "left"):
+        found[f"dice_{side}"] = _mean(np.array([row["dice"] for row in rows if row["side"] == side], float))
+    return found
+
+
+def _mean(values: np.ndarray) -> float:
+    kept = values[np.isfinite(values)]
+    return float(kept.mean()) if len(kept) else float("nan")
+
+
+def _maps(maps: Path, split: Path, fold: int | None, seed: int, every: int) -> Iterator[EvaluatedCase]:
+    items = [
+        {**item, "origin": origin}
+        for origin in ("kits19", "chaos")
+        for item in map_items(maps, split, fold, "validation", [origin])
+    ][::every]
+    render = RandCTAppearanced("tissues")
+    show = Compose([LoadImaged("tissues", ensure_channel_first=True, dtype=np.uint8), render])
+    for index, item in enumerate(tqdm(items, desc="maps", mininterval=5.0, disable=not sys.stderr.isatty())):
+        render.set_random_state(seed=epoch_seed(seed, 0, index))
+        seen = show(item)
+        truth = np.asarray(seen["label"][0]) > 0
+        yield EvaluatedCase(item["map_id"], item["subject_id"], item["origin"], seen["image"], truth)
+
+
+def _scans(scans: Sequence[tuple[str, str, Path, Path]], labels: Sequence[int]) -> Iterator[EvaluatedCase]:
+    load = LoadImage(ensure_channel_first=True)
+    for name, subject, image, label in tqdm(
+        scans, desc="scans", mininterval=5.0, disable=not sys.stderr.isatty()
+    ):
+        truth = np.isin(np.asarray(load(label)[0]), labels)
+        yield EvaluatedCase(name, subject, "scan", load(image), truth)
+
+
+def _cases(chosen: argparse.Namespace) -> Iterator[EvaluatedCase]:
+    if chosen.maps is not None:
+        return _maps(chosen.maps, chosen.split, chosen.fold, chosen.seed, chosen.every)
+    if chosen.dataset_dir is not None:
+        manifest = segmentation_manifest(chosen.dataset_dir)
+        root = manifest.root
+        scans = [(r.case_id, r.subject_id, root / r.image, root / r.label) for r in manifest.scans if r.label]
+    else:
+        name = chosen.image.name.split(".")[0]
+        scans = [(name, name, chosen.image, chosen.label)]
+    return _scans(scans, chosen.labels)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--weights", required=True, help="a bundle (name or folder), or the folder of a training"
+    )
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--maps", type=Path, help="maps of tissues; the fold's validation part is scored")
+    given.add_argument("--dataset_dir", type=Path, help="scans with label maps")
+    given.add_argument("--image", type=Path, help="one scan, with --label")
+    parser.add_argument("--label", type=Path)
+    parser.add_argument("--labels", type=int, nargs="+", default=[1, 2], help="values that are kidney")
+    parser.add_argument("--split", type=Path, help="file of folds; default: the bundle's")
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the rendering")
+    parser.add_argument("--every", type=int, default=1, help="one map in so many")
+    parser.add_argument("--out", type=Path, required=True)
+    chosen = parser.parse_args(arguments)
+    if (chosen.image is None) != (chosen.label is None):
+        parser.error("--image and --label go together")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if chosen.split is None:
+        from siamed.pipeline.bundles import bundle_path
+
+        chosen.split = bundle_path("kidney_ct_segmentation") / "configs" / "folds.json"
+    if (Path(chosen.weights) / "run.json").is_file():
+        network, hparams = run_network(chosen.weights)
+    else:
+        network, hparams = load_network(chosen.weights), bundle_hparams(chosen.weights)
+    segmenter = Segmenter(network, hparams)
+    rows = [row for case in _cases(chosen) for row in score_case(case, segmenter)]
+    origins = dict.fromkeys(row["origin"] for row in rows)
+    summary = {o: summarize([row for row in rows if row["origin"] == o]) for o in origins}
+    write_json(chosen.out, {"summary": summary, "kidneys": rows})
+    for origin, figures in summary.items():
+        one = figures["dice"]
+        log.info(
+            "%s: Dice %.3f %s, %d kidneys", origin, one["mean"], one.get("interval", ""), figures["kidneys"]
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

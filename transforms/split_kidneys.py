@@ -26,6 +26,7 @@ __all__ = [
     "SplitKidneysd",
     "body_midline",
     "bounding_box",
+    "cut_sides",
     "split_kidneys",
 ]
 
@@ -97,7 +98,7 @@ def split_kidneys(mask: np.ndarray, affine: np.ndarray, midline_mm: float | None
             here = parts == large[0] + 1
             found[here] = np.where(x[here] > midline_mm, RIGHT, LEFT)
         labels[box] = found
-    return KidneySplit(labels, outcome, midline_mm, _cut(labels))
+    return KidneySplit(labels, outcome, midline_mm, cut_sides(labels))
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
@@ -131,7 +132,8 @@ def _across(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
     return affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
 
 
-def _cut(labels: np.ndarray) -> tuple[str, ...]:
+def cut_sides(labels: np.ndarray) -> tuple[str, ...]:
+    """Sides of a split's labels that touch the end of the volume: "right", "left"."""
     ends = [labels.take([0, -1], axis).ravel() for axis in range(3)]
     found = np.unique(np.concatenate(ends))
     return tuple(name for name, label in (("right", RIGHT), ("left", LEFT)) if label in found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
@@ -11,6 +13,7 @@ from siamed.transforms.split_kidneys import (
     KidneySplit,
     body_midline,
     bounding_box,
+    cut_sides,
     split_kidneys,
 )
 
@@ -49,7 +52,8 @@ def kidneys_of(
         if count > 1:
             biggest = np.bincount(parts.ravel())[1:].argmax() + 1
             inner[(parts > 0) & (parts != biggest)] = 0
-    return split
+    # What was scattered at the end of the scan does not cut a kidney.
+    return replace(split, cut=cut_sides(split.labels))
 
 
 def midline_of(image: np.ndarray, affine: np.ndarray) -> float:

@@ -92,6 +92,11 @@ def test_a_probability_becomes_two_kidneys_and_nothing_else() -> None:
     split = kidneys_of(probability, affine, midline)
     assert np.array_equal(split.labels == RIGHT, label == 2)
     assert np.array_equal(split.labels == LEFT, label == 3)
+    assert split.cut == ()
+    probability[0:2, 0:2, 0:2] = probability[58:60, 0:2, 0:2] = 0.9  # in the corners of the scan
+    assert kidneys_of(probability, affine, midline).cut == ()
+    assert kidneys_of(probability, affine, midline, largest=False).cut == ("right", "left")
+    probability[0:2, 0:2, 0:2] = probability[58:60, 0:2, 0:2] = 0.1
     kept = kidneys_of(probability, affine, midline, largest=False)
     assert int((kept.labels == RIGHT).sum()) == int((label == 2).sum()) + 4 * 4 * 3
     assert not kidneys_of(probability, affine, midline, threshold=0.95).labels.any()

@@ -68,7 +68,8 @@ BUNDLE = """
 import shutil, sys
 from pathlib import Path
 import torch
-from siamed.pipeline.bundles import bundle_parser, bundle_path, export_weights
+from siamed.pipeline.build_bundle import export_weights
+from siamed.pipeline.bundles import bundle_parser, bundle_path
 from monai.bundle import ConfigParser
 folder, width = Path(sys.argv[1]), float(sys.argv[2])
 shutil.copytree(bundle_path("spine_mr_disc_grading"), folder)

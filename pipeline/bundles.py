@@ -1,50 +1,39 @@
-"""MONAI bundles as siamed ships and trains them: where they lie, how their weights are read and written.
+"""MONAI bundles as siamed ships and trains them: where they lie, and how they are read.
 
 A bundle is a folder ``LICENSE, configs/, docs/, models/`` without Python; ``docs/bundles.md`` says how its
 configurations are laid out. ``models/model.pt`` is a plain state dictionary in half precision, read with
-``weights_only=True`` and cast back to single precision.
+``weights_only=True`` and cast back to single precision. Writing them is :mod:`siamed.pipeline.build_bundle`.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import logging
 import os
-import re
-import shutil
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 from torch import nn
 
-from .experiments.files import read_json, replace_file, sha256_of
+from .experiments.files import read_json, sha256_of
 
 __all__ = [
-    "MAX_WEIGHTS_MB",
-    "build_bundle",
     "bundle_hparams",
     "bundle_info",
     "bundle_parser",
     "bundle_path",
     "dataset_dir",
-    "export_weights",
     "find_root",
     "load_network",
     "load_weights",
     "run_network",
     "running_config",
-    "write_json_twins",
 ]
 
-log = logging.getLogger(__name__)
-
-MAX_WEIGHTS_MB = 25.0  # the model zoo takes no larger file
 _SUFFIXES = (".yaml", ".yml", ".json")
 _NETWORK_KEYS = ("network", "model", "state_dict")
 
@@ -211,133 +200,6 @@ def run_network(run: str | Path, device: str | torch.device = "cpu") -> tuple[nn
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(load_weights(Path(run) / "latest.pt"), strict=True)
     return network.float().to(device).eval(), dict(record["hparams"])
-
-
-def _half(value: torch.Tensor) -> torch.Tensor:
-    half = value.half()
-    # A running variance can exceed what half precision holds.
-    return half if bool(torch.isfinite(half).all()) else value.float()
-
-
-def export_weights(
-    source: Mapping[str, torch.Tensor] | str | Path, path: str | Path, max_mb: float = MAX_WEIGHTS_MB
-) -> Path:
-    """Write weights as a bundle ships them: a plain state dictionary, floats in half precision.
-
-    Args:
-        source: a state dictionary, or a checkpoint's path as for :func:`load_weights`.
-        path: the file to write, usually ``models/model.pt``; whole or not at all.
-        max_mb: largest size accepted, in units of 10**6 bytes.
-
-    Raises:
-        ValueError: if the weights are not finite, or too large.
-    """
-    weights = dict(source) if isinstance(source, Mapping) else load_weights(source)
-    wrong = [
-        name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()
-    ]
-    if wrong:
-        raise ValueError(f"source must hold finite weights, {wrong[0]} (of {len(wrong)}) does not")
-    half = {
-        name: (_half(value) if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in weights.items()
-    }
-
-    def check(file: Path) -> None:
-        size_mb = file.stat().st_size / 1e6
-        if size_mb > max_mb:
-            raise ValueError(f"source must give at most {max_mb} MB in half precision, got {size_mb:.1f} MB")
-
-    return replace_file(path, lambda beside: torch.save(half, beside), check)
-
-
-def write_json_twins(bundle: str | Path) -> list[Path]:
-    """Write each YAML configuration as JSON beside it: ``monai.bundle.load`` reads no YAML.
-
-    Returns:
-        The files written.
-    """
-    written = []
-    for file in sorted((bundle_path(bundle) / "configs").iterdir()):
-        if file.suffix in (".yaml", ".yml"):
-            content = ConfigParser.load_config_file(str(file))
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            written.append(replace_file(file.with_suffix(".json"), _writer(text)))
-    return written
-
-
-def _writer(text: str) -> Any:
-    return lambda beside: beside.write_text(text, encoding="utf-8")
-
-
-def build_bundle(
-    source: str | Path, weights: str | Path, folder: str | Path, hparams: Mapping[str, Any] | None = None
-) -> Path:
-    """A whole bundle from a bundle's folder and the checkpoint of a training.
-
-    Args:
-        source: the bundle whose LICENSE, configurations and documents are taken.
-        weights: checkpoint or state dictionary; its network becomes ``models/model.pt``.
-        folder: where the bundle is written; an existing one is replaced file by file.
-        hparams: of the training, overrides included: they become those of the bundle's train configuration,
-            without which its network would not fit its weights. None leaves the source's.
-
-    Returns:
-        The folder.
-    """
-    root, folder = bundle_path(source), Path(folder)
-    for part in ("LICENSE", "configs", "docs", "large_files.yml"):
-        if (root / part).is_dir():
-            shutil.copytree(root / part, folder / part, dirs_exist_ok=True)
-        elif (root / part).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / part, folder / part)
-    if hparams is not None:
-        _set_hparams(folder / "configs" / "train.yaml", hparams)
-    export_weights(weights, folder / "models" / "model.pt")
-    write_json_twins(folder)
-    return folder
-
-
-_HPARAM = re.compile(r"^(?P<indent> +)(?P<name>\w+):(?P<space> *)(?P<value>[^#]*?)(?P<rest> *(#.*)?)$")
-
-
-def _set_hparams(file: Path, hparams: Mapping[str, Any]) -> None:
-    """Change values of the block ``hparams`` of a YAML file in place; comments, order and what is computed
-    stay, new names are added."""
-    lines, wanted = file.read_text(encoding="utf-8").splitlines(), _plain(dict(hparams))
-    if "hparams:" not in lines:
-        return
-    missing, last = dict(wanted), None
-    above: list[tuple[int, Any]] = [(0, wanted)]  # indentation of an open mapping, and what belongs in it
-    for i in range(lines.index("hparams:") + 1, len(lines)):
-        if lines[i] and lines[i][0] not in " #":
-            break
-        match = _HPARAM.match(lines[i])
-        if match is None:
-            continue
-        indent, name = len(match["indent"]), match["name"]
-        while above[-1][0] >= indent:
-            above.pop()
-        here = above[-1][1]
-        if len(above) == 1:
-            missing.pop(name, None)
-        last = i
-        value = here.get(name) if isinstance(here, dict) else None
-        if not match["value"]:
-            above.append((indent, value))
-            continue
-        now = yaml.safe_load(match["value"])
-        computed = isinstance(now, str) and now[:1] in ("$", "@", "%")
-        if isinstance(here, dict) and name in here and now != value and not computed:
-            lines[i] = f"{match['indent']}{name}:{match['space']}{json.dumps(value)}{match['rest']}"
-    if last is not None:
-        lines[last + 1 : last + 1] = [f"  {name}: {json.dumps(value)}" for name, value in missing.items()]
-    replace_file(file, _writer("\n".join(lines) + "\n"))
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
 
 
 def find_root(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What every result says beside what was found: which scan, which weights, which software; and its JSON.
+"""What every result has beside what was found: which scan, which weights, which software; and its JSON.
 
 ``*_mm`` are RAS+ millimeters (NIfTI's world). This module imports neither torch nor NumPy.
 """
@@ -10,11 +10,11 @@ import logging
 import math
 import platform
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from siamed import __version__
 
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleFacts",
+    "CaseResult",
     "Point",
     "ScanFacts",
     "check_against",
-    "json_text",
-    "plain",
     "scan_facts",
     "software",
     "tuples",
@@ -87,6 +86,70 @@ class BundleFacts:
     repeatability: dict[str, float] = field(default_factory=dict)
 
 
+_R = TypeVar("_R", bound="CaseResult")
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What is said about one scan, as JSON and back: the base of every result.
+
+    A result is a dataclass that derives from this one, names its schema, and knows how to check and to read
+    what the schema describes.
+    """
+
+    SCHEMA: ClassVar[str]
+
+    @classmethod
+    def check(cls, data: Any) -> None:
+        """Check what ``json.loads`` gives against the JSON schema and against itself.
+
+        Raises:
+            ValueError: the first breach, with the place where it is.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def _read(cls: type[_R], data: dict[str, Any]) -> _R:
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the schema has it: plain dicts, lists, strings and numbers, checked.
+
+        Raises:
+            ValueError: if the result breaks the schema or contradicts itself.
+        """
+        data = {"schema": self.SCHEMA, **_plain(asdict(self))}
+        self.check(data)
+        return data
+
+    def to_json(self, indent: int | None = 1) -> str:
+        """The text of ``result.json``; the same result gives the same text.
+
+        Raises:
+            ValueError: as :meth:`to_dict`.
+        """
+        return _json_text(self.to_dict(), indent)
+
+    @classmethod
+    def from_dict(cls: type[_R], data: dict[str, Any]) -> _R:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            ValueError: if the data break the schema or contradict themselves.
+        """
+        cls.check(data)
+        return cls._read(data)
+
+    @classmethod
+    def from_json(cls: type[_R], text: str) -> _R:
+        """Read the text of a ``result.json``.
+
+        Raises:
+            ValueError: if it is not JSON, or as :meth:`from_dict`.
+        """
+        return cls.from_dict(json.loads(text))
+
+
 def scan_facts(scan: Scan) -> ScanFacts:
     """What a result says of the scan it is about."""
     shape = scan.image.shape[1:]
@@ -114,7 +177,7 @@ def software() -> dict[str, str]:
     return versions
 
 
-def json_text(data: dict[str, Any], indent: int | None = 1) -> str:
+def _json_text(data: dict[str, Any], indent: int | None = 1) -> str:
     """JSON with points on one line; the same data give the same text."""
     text = json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False)
     # No string of JSON holds a line break, so only lists of numbers are touched.
@@ -123,12 +186,12 @@ def json_text(data: dict[str, Any], indent: int | None = 1) -> str:
     )
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Dicts with names as keys, lists instead of tuples, all the way down."""
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [_plain(v) for v in value]
     return value
 
 

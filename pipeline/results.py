@@ -4,31 +4,27 @@ Conventions. ``*_mm`` are RAS+ millimeters (NIfTI's world). ``*_voxel`` and ``sl
 input file's own array, in its own order and direction. Corners: anterior-superior, posterior-superior,
 posterior-inferior, anterior-inferior. Vertebrae and discs are listed from superior to inferior. Grades are
 counted as their standard counts them (Pfirrmann 1-5). Fields and units: ``spine-1.schema.json`` beside this
-file, which :func:`check_schema` applies; the fields beyond the first draft of the schema are explained in
-[D-0045].
+file, which :meth:`SpineResult.check` applies; the fields beyond the first draft of the schema are explained
+in [D-0045].
 
 This module imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from siamed.pipeline.facts import BundleFacts, Point, ScanFacts, check_against, json_text, plain, tuples
+from siamed.pipeline.facts import BundleFacts, CaseResult, Point, ScanFacts, check_against, tuples
 
 __all__ = [
-    "SCHEMA",
     "DiscResult",
     "GradeResult",
     "SpineResult",
     "VertebraResult",
-    "check_schema",
 ]
 
-SCHEMA = "siamed/spine/1"
 _SCHEMA_FILE = "spine-1.schema.json"
 _SUM_TOLERANCE = 1e-3  # probabilities are written with 6 decimals; a network in half precision sums worse
 
@@ -103,7 +99,7 @@ class DiscResult:
 
 
 @dataclass(frozen=True)
-class SpineResult:
+class SpineResult(CaseResult):
     """Everything said about one scan.
 
     Args:
@@ -114,6 +110,8 @@ class SpineResult:
         warnings: what a reader must know before using the rest.
         software: package -> version.
     """
+
+    SCHEMA = "siamed/spine/1"
 
     scan: ScanFacts
     bundles: tuple[BundleFacts, ...]
@@ -138,32 +136,31 @@ class SpineResult:
         """Names of the grades given, in the order of their first appearance."""
         return tuple(dict.fromkeys(task for disc in self.discs for task in disc.grades))
 
-    def to_dict(self) -> dict[str, Any]:
-        """As the schema has it: plain dicts, lists, strings and numbers, checked.
+    @classmethod
+    def check(cls, data: Any) -> None:
+        """Check what ``json.loads`` gives against the JSON schema and against itself.
+
+        Beyond the schema: level names are not given twice, a disc names vertebrae that are in the list and
+        follow each other, first slices come before last ones, a grade is one of its classes, and
+        probabilities sum to 1.
 
         Raises:
-            ValueError: if the result breaks the schema or contradicts itself.
+            ValueError: the first breach, with the place where it is.
         """
-        data = {"schema": SCHEMA, **plain(asdict(self))}
-        check_schema(data)
-        return data
-
-    def to_json(self, indent: int | None = 1) -> str:
-        """The text of ``result.json``; the same result gives the same text.
-
-        Raises:
-            ValueError: as :meth:`to_dict`.
-        """
-        return json_text(self.to_dict(), indent)
+        check_against(data, _SCHEMA_FILE, cls.SCHEMA)
+        for name in ("vertebrae", "discs"):
+            levels = [item["level"] for item in data[name] if item["level"] is not None]
+            if len(set(levels)) < len(levels):
+                raise ValueError(f"{name} must not give a level twice, got {levels}")
+        for i, vertebra in enumerate(data["vertebrae"]):
+            first, last = vertebra["slices"]
+            if first > last:
+                raise ValueError(f"slices of vertebra {i} must be (first, last), got {[first, last]}")
+        for i, disc in enumerate(data["discs"]):
+            _check_disc(i, disc, len(data["vertebrae"]))
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> SpineResult:
-        """Read what :meth:`to_dict` wrote.
-
-        Raises:
-            ValueError: if the data break the schema or contradict themselves.
-        """
-        check_schema(data)
+    def _read(cls, data: dict[str, Any]) -> SpineResult:
         return cls(
             scan=ScanFacts(**{k: tuples(v) for k, v in data["scan"].items()}),
             bundles=tuple(BundleFacts(**bundle) for bundle in data["bundles"]),
@@ -175,41 +172,6 @@ class SpineResult:
             warnings=tuple(data["warnings"]),
             software=dict(data["software"]),
         )
-
-    @classmethod
-    def from_json(cls, text: str) -> SpineResult:
-        """Read the text of a ``result.json``.
-
-        Raises:
-            ValueError: if it is not JSON, or as :meth:`from_dict`.
-        """
-        return cls.from_dict(json.loads(text))
-
-
-def check_schema(data: Any) -> None:
-    """Check a ``result.json`` against the JSON schema and against itself.
-
-    Beyond the schema: level names are not given twice, a disc names vertebrae that are in the list and
-    follow each other, first slices come before last ones, a grade is one of its classes, and probabilities
-    sum to 1.
-
-    Args:
-        data: what ``json.loads`` gives.
-
-    Raises:
-        ValueError: the first breach, with the place where it is.
-    """
-    check_against(data, _SCHEMA_FILE, SCHEMA)
-    for name in ("vertebrae", "discs"):
-        levels = [item["level"] for item in data[name] if item["level"] is not None]
-        if len(set(levels)) < len(levels):
-            raise ValueError(f"{name} must not give a level twice, got {levels}")
-    for i, vertebra in enumerate(data["vertebrae"]):
-        first, last = vertebra["slices"]
-        if first > last:
-            raise ValueError(f"slices of vertebra {i} must be (first, last), got {[first, last]}")
-    for i, disc in enumerate(data["discs"]):
-        _check_disc(i, disc, len(data["vertebrae"]))
 
 
 def _check_disc(index: int, disc: dict[str, Any], vertebrae: int) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from siamed.pipeline.changes import ScanChanges, compare_results
 from siamed.pipeline.cuts import DISC_SLICES, Volumes, cut_bodies, cut_discs
+from siamed.pipeline.devices import pick_device
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.facts import BundleFacts
 from siamed.pipeline.results import SpineResult
@@ -47,7 +48,6 @@ __all__ = [
     "GRADING_BUNDLE",
     "SpineReader",
     "SpineReading",
-    "pick_device",
 ]
 
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
@@ -302,20 +302,3 @@ def _no_volumes(scan: Scan, found: SpineReading) -> CaseError:
         path=scan.source,
         hint=_LOOK_HINT,
     )
-
-
-def pick_device(name: str = "auto") -> str:
-    """Return a torch device that exists here: "auto" takes CUDA, else Apple's GPU, else the CPU.
-
-    Raises:
-        ValueError: if the name is no device of this machine.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
-        raise ValueError(f"device must be auto, cpu, cuda or mps and present here, got {name!r}") from error
-    return name

@@ -20,7 +20,8 @@ import numpy as np
 from ignite.engine import Events
 from monai.engines import Trainer
 
-from .bundles import build_bundle, running_config
+from .build_bundle import build_bundle
+from .bundles import running_config
 from .experiments.checkpoints import BEST, LATEST
 from .experiments.distributed import is_main_process
 from .experiments.figures import loss_curves

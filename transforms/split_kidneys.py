@@ -40,6 +40,8 @@ the midline. ``side_unknown``: one kidney and no midline to tell its side by; no
 _MIN_KIDNEY_ML = 10.0  # smaller pieces are parts: cysts, ends of a tumor, what a prediction scatters
 _MIN_SHARE = 0.15  # of a component on the far side of the midline, for it to lie on both
 _JOINED_MM = 120.0  # from side to side; one kidney with its fat is half as wide
+_AIR_HU, _SKIN_HU = -500.0, -300.0
+_ENOUGH_VOXELS = 2_000_000
 _NEIGHBORS = ndimage.generate_binary_structure(3, 3)
 
 
@@ -139,25 +141,32 @@ def cut_sides(labels: np.ndarray) -> tuple[str, ...]:
     return tuple(name for name, label in (("right", RIGHT), ("left", LEFT)) if label in found)
 
 
-def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float) -> float:
-    """Middle of the body, x in RAS+ mm: the mean over the slices of the middle between its two sides.
+def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float | None = None) -> float:
+    """Middle of the body, x in RAS+ mm: the median over the slices of the middle between its two sides.
 
     Args:
-        image: ``(I, J, K)``.
+        image: ``(I, J, K)``, CT or MR, with its own intensities.
         affine: 4x4, voxel index to RAS+ mm.
-        threshold: the largest component above it is the body (-300 HU parts it from air; MR takes a share of
-            a percentile).
+        threshold: the largest component above it is the body. None takes -300 HU where there are Hounsfield
+            units at all, which intensities below -500 tell, and a tenth of the brightest hundredth elsewhere.
 
     Raises:
         ValueError: if nothing lies above the threshold.
     """
-    parts, count = ndimage.label(np.asarray(image) > threshold)
+    image, affine = np.asarray(image), np.asarray(affine, float)
+    # Sides need no fine grid: of a long scan every n-th voxel.
+    step = max(1, round((image.size / _ENOUGH_VOXELS) ** (1 / 3)))
+    image, affine = image[::step, ::step, ::step], affine @ np.diag([step, step, step, 1.0])
+    if threshold is None:
+        hounsfield = float(image.min()) < _AIR_HU
+        threshold = _SKIN_HU if hounsfield else 0.1 * float(np.percentile(image, 99))
+    parts, count = ndimage.label(image > threshold)
     if not count:
         raise ValueError(f"threshold must be below the body's intensities, got {threshold}")
     body = parts == np.bincount(parts.ravel())[1:].argmax() + 1
-    x = _across(body.shape, np.asarray(affine, float))
+    x = _across(body.shape, affine)
     # Slices across the axis that runs from foot to head.
-    axis = int(np.abs(np.asarray(affine, float)[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
+    axis = int(np.abs(affine[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
     middles = []
     for inside, where in zip(np.moveaxis(body, axis, 0), np.moveaxis(x, axis, 0), strict=True):
         if inside.any():
@@ -167,17 +176,36 @@ def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float) -> flo
 
 
 class SplitKidneysd(MapTransform):
-    """Dictionary version of :func:`split_kidneys`, for masks ``(1, I, J, K)`` with an affine."""
+    """Dictionary version of :func:`split_kidneys`, for masks ``(1, I, J, K)`` with an affine.
 
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+    Args:
+        keys: masks.
+        image_key: scan ``(1, I, J, K)`` with its affine and its own intensities, whose
+            :func:`body_midline` parts the sides. None leaves a mask of one kidney without a side, unlabeled.
+        allow_missing_keys: as for every transform of MONAI.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, image_key: Hashable | None = None, allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
+        midline_mm = None
+        if self.image_key is not None:
+            midline_mm = body_midline(*_volume(result, self.image_key))
         for key in self.key_iterator(result):
-            mask = result[key]
-            if not isinstance(mask, MetaTensor) or mask.shape[0] != 1:
-                raise ValueError(f"{key} must be a MetaTensor (1, I, J, K), got {type(mask).__name__}")
-            split = split_kidneys(mask.as_tensor()[0].cpu().numpy(), np.asarray(mask.affine))
-            result[key] = MetaTensor(torch.from_numpy(split.labels)[None], affine=mask.affine)
+            split = split_kidneys(*_volume(result, key), midline_mm)
+            labels = torch.from_numpy(split.labels)[None]
+            result[key] = MetaTensor(labels, meta=dict(result[key].meta))
         return result
+
+
+def _volume(data: Mapping[Hashable, Any], key: Hashable) -> tuple[np.ndarray, np.ndarray]:
+    """Array ``(I, J, K)`` and affine of a volume."""
+    value = data[key]
+    if not isinstance(value, MetaTensor) or value.shape[0] != 1:
+        raise ValueError(f"{key} must be a MetaTensor (1, I, J, K), got {type(value).__name__}")
+    return value.as_tensor()[0].cpu().numpy(), np.asarray(value.affine)

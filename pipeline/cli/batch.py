@@ -40,7 +40,7 @@ def run_cases(
     as_json: bool,
     console: Console,
     files: Callable[[], CaseFiles],
-    load: Callable[[int], Callable[[Case], Any]],
+    load: Callable[[int, Callable[[float], None]], Callable[[Case], Any]],
     summary: Callable[[Any], str],
 ) -> None:
     """Run a command over all cases under some paths; exits with 1 if one of them fails.
@@ -51,7 +51,8 @@ def run_cases(
         as_json: write a line of JSON a case to the standard output.
         console: for progress and messages.
         files: makes what writes a reading's files.
-        load: takes the number of cases, loads the networks, returns the work on one case.
+        load: loads the networks, returns the work on one case; takes the number of cases, and what the work
+            may tell the share of a case that is done.
         summary: what a result says, in a line.
     """
     from rich.console import Console
@@ -67,7 +68,7 @@ def run_cases(
         deliver = _deliver(out, total == 1, as_json, console, files, summary)
         if cases:
             show("Loading the networks", len(outcomes), total)
-            work = load(total)
+            work = load(total, lambda share: show(case.case_id, number + share, total))
         for outcome in outcomes:
             failed += deliver(outcome)
         for number, case in enumerate(cases, len(outcomes)):

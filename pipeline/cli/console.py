@@ -51,7 +51,7 @@ def say_failure(console: Console, outcome: Outcome) -> None:
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+def progress(console: Console) -> Iterator[Callable[[str, float, int], None]]:
     """A bar while the terminal is one; ``show(what, done, total)`` moves it."""
     from rich.progress import (
         BarColumn,
@@ -72,7 +72,7 @@ def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
-        def show(what: str, done: int, total: int) -> None:
+        def show(what: str, done: float, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total or None)
 
         yield show

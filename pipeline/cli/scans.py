@@ -144,7 +144,7 @@ def _run(
 
         return SpineFiles(dicom)
 
-    def load(total: int) -> Callable[[Case], Any]:
+    def load(total: int, tell: Callable[[float], None]) -> Callable[[Case], Any]:
         if earlier and total > 1:
             raise typer.BadParameter(f"goes with one scan, {total} were found", param_hint="--compare")
         return reading(command, load_reader(bundles, device, hotspot_views), series, dicom, earlier)

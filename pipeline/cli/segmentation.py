@@ -67,25 +67,30 @@ def segment(
 
         return KidneyFiles(dicom)
 
-    def load(total: int) -> Callable[[Case], Any]:
+    def load(total: int, tell: Callable[[float], None]) -> Callable[[Case], Any]:
         bundles = {"CT": ct_bundle, **({"MR": mr_bundle} if mr_bundle is not None else {})}
-        return _work(bundles, device, not all_components, series, dicom)
+        return _work(bundles, device, not all_components, series, dicom, tell)
 
     run_cases(paths, out, as_json, console, files, load, _summary)
 
 
 def _work(
-    bundles: dict[str, str], device: str, largest: bool, series: str | None, dicom: bool
+    bundles: dict[str, str],
+    device: str,
+    largest: bool,
+    series: str | None,
+    dicom: bool,
+    tell: Callable[[float], None],
 ) -> Callable[[Case], Any]:
     from siamed.pipeline.bundles import bundle_path
+    from siamed.pipeline.devices import pick_device
     from siamed.pipeline.kidneys.reader import KidneyReader
     from siamed.pipeline.scans import check_is_dicom, read_scan
-    from siamed.pipeline.spine import pick_device
 
     try:
         for bundle in bundles.values():
             bundle_path(bundle)
-        reader = KidneyReader(bundles, pick_device(device), largest)
+        reader = KidneyReader(bundles, pick_device(device), largest, tell)
     except (ValueError, RuntimeError) as error:
         raise typer.BadParameter(str(error)) from error
 

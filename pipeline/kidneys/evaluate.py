@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImage, LoadImaged
 from tqdm import tqdm
 
-from siamed.pipeline.bundles import bundle_hparams, load_network, run_network
+from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_network, run_network
 from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
 from siamed.pipeline.experiments.files import write_json
 from siamed.pipeline.experiments.seeds import epoch_seed
@@ -40,11 +40,11 @@ from siamed.pipeline.segmentation.metrics import (
 )
 from siamed.pipeline.synthesis.prepare import map_items
 from siamed.transforms.rand_ct_appearance import RandCTAppearanced
-from siamed.transforms.split_kidneys import LEFT, RIGHT, split_kidneys
+from siamed.transforms.split_kidneys import LEFT, RIGHT, body_midline, split_kidneys
 
-from .sides import kidneys_of, midline_of
+from .sides import kidneys_of
 
-__all__ = ["EvaluatedCase", "main", "score_case", "summarize"]
+__all__ = ["EvaluatedCase", "labelled_cases", "main", "score_case", "segmented_sides", "summarize"]
 
 log = logging.getLogger(__name__)
 
@@ -79,19 +79,24 @@ class EvaluatedCase:
     truth: np.ndarray = field(repr=False)
 
 
+def segmented_sides(case: EvaluatedCase, segmenter: Segmenter) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Side -> what the network says and what is true, ``(I, J, K)`` bool; a side that neither has is left
+    out."""
+    affine = np.asarray(case.image.affine, float)
+    midline = body_midline(np.asarray(case.image.as_tensor()[0]), affine)
+    true = split_kidneys(case.truth, affine, midline).labels
+    said = kidneys_of(segmenter(case.image), affine, midline).labels
+    sides = {side: (said == label, true == label) for side, label in (("right", RIGHT), ("left", LEFT))}
+    return {side: (one, other) for side, (one, other) in sides.items() if one.any() or other.any()}
+
+
 def score_case(case: EvaluatedCase, segmenter: Segmenter) -> list[dict[str, Any]]:
     """Measures of each kidney that the truth or the network has, a row each."""
     affine = np.asarray(case.image.affine, float)
     spacing = [float(s) for s in np.linalg.norm(affine[:3, :3], axis=0)]
     axis = int(np.abs(affine[2, :3] / spacing).argmax())
-    midline = midline_of(np.asarray(case.image.as_tensor()[0]), affine)
-    true = split_kidneys(case.truth, affine, midline).labels
-    said = kidneys_of(segmenter(case.image), affine, midline).labels
     rows = []
-    for side, label in (("right", RIGHT), ("left", LEFT)):
-        one, other = said == label, true == label
-        if not (one.any() or other.any()):
-            continue
+    for side, (one, other) in segmented_sides(case, segmenter).items():
         rows.append(
             {
                 "case_id": case.case_id,
@@ -155,26 +160,36 @@ def _maps(maps: Path, split: Path, fold: int | None, seed: int, every: int) -> I
         yield EvaluatedCase(item["map_id"], item["subject_id"], item["origin"], seen["image"], truth)
 
 
-def _scans(scans: Sequence[tuple[str, str, Path, Path]], labels: Sequence[int]) -> Iterator[EvaluatedCase]:
+def labelled_cases(
+    dataset_dir: str | Path, labels: Sequence[int], subjects: Collection[str] | None = None
+) -> Iterator[EvaluatedCase]:
+    """Scans with label maps, one at a time.
+
+    Args:
+        dataset_dir: see :func:`~siamed.pipeline.datasets.image_label_folder.segmentation_manifest`.
+        labels: values of the label maps that are kidney, or belong to one.
+        subjects: whose scans are wanted; None for all.
+    """
+    manifest = segmentation_manifest(dataset_dir)
+    rows = [row for row in manifest.scans if row.label and (subjects is None or row.subject_id in subjects)]
+    for row in tqdm(rows, desc="scans", mininterval=5.0, disable=not sys.stderr.isatty()):
+        image, label = manifest.root / row.image, manifest.root / row.label
+        yield _case(row.case_id, row.subject_id, image, label, labels)
+
+
+def _case(name: str, subject: str, image: Path, label: Path, labels: Sequence[int]) -> EvaluatedCase:
     load = LoadImage(ensure_channel_first=True)
-    for name, subject, image, label in tqdm(
-        scans, desc="scans", mininterval=5.0, disable=not sys.stderr.isatty()
-    ):
-        truth = np.isin(np.asarray(load(label)[0]), labels)
-        yield EvaluatedCase(name, subject, "scan", load(image), truth)
+    truth = np.isin(np.asarray(load(label)[0]), labels)
+    return EvaluatedCase(name, subject, "scan", load(image), truth)
 
 
 def _cases(chosen: argparse.Namespace) -> Iterator[EvaluatedCase]:
     if chosen.maps is not None:
         return _maps(chosen.maps, chosen.split, chosen.fold, chosen.seed, chosen.every)
     if chosen.dataset_dir is not None:
-        manifest = segmentation_manifest(chosen.dataset_dir)
-        root = manifest.root
-        scans = [(r.case_id, r.subject_id, root / r.image, root / r.label) for r in manifest.scans if r.label]
-    else:
-        name = chosen.image.name.split(".")[0]
-        scans = [(name, name, chosen.image, chosen.label)]
-    return _scans(scans, chosen.labels)
+        return labelled_cases(chosen.dataset_dir, chosen.labels)
+    name = chosen.image.name.split(".")[0]
+    return iter([_case(name, name, chosen.image, chosen.label, chosen.labels)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,8 +214,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--image and --label go together")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if chosen.split is None:
-        from siamed.pipeline.bundles import bundle_path
-
         chosen.split = bundle_path("kidney_ct_segmentation") / "configs" / "folds.json"
     if (Path(chosen.weights) / "run.json").is_file():
         network, hparams = run_network(chosen.weights)

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from monai.data import MetaTensor
-from monai.transforms import LoadImage
 
 from siamed.pipeline.bundles import run_network
-from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
 from siamed.pipeline.segmentation.inference import Segmenter
 from siamed.pipeline.segmentation.metrics import dice
-from siamed.transforms.split_kidneys import LEFT, RIGHT, split_kidneys
 
-from .sides import kidneys_of, midline_of
+from .evaluate import labelled_cases, segmented_sides
 
 __all__ = ["KidneyScorer"]
 
@@ -41,26 +37,13 @@ class KidneyScorer:
             run: folder of a training.
             subjects: who is scored.
         """
-        network, hparams = run_network(run)
-        segmenter, load = Segmenter(network, hparams), LoadImage(ensure_channel_first=True)
-        manifest = segmentation_manifest(self.dataset_dir)
+        segmenter = Segmenter(*run_network(run))
         found: dict[str, np.ndarray] = {}
-        for scan in manifest.scans:
-            if scan.subject_id not in subjects or not scan.label:
-                continue
-            image, label = (load(manifest.root / path) for path in (scan.image, scan.label))
-            sums = found.setdefault(scan.subject_id, np.zeros((3, 2)))
-            sums += self._sums(segmenter(image), image, label)
+        for case in labelled_cases(self.dataset_dir, self.labels, subjects):
+            sums = found.setdefault(case.subject_id, np.zeros((3, 2)))
+            for side, (said, true) in segmented_sides(case, segmenter).items():
+                sums[[0, self.parts.index(f"{side} kidney")]] += dice(said, true), 1
         return found
-
-    def _sums(self, probability: np.ndarray, image: MetaTensor, label: MetaTensor) -> np.ndarray:
-        affine = np.asarray(image.affine, float)
-        midline = midline_of(image.as_tensor()[0].numpy(), affine)
-        mask = np.isin(label.as_tensor()[0].numpy(), self.labels)
-        truth = split_kidneys(mask, affine, midline).labels
-        said = kidneys_of(probability, affine, midline).labels
-        scores = [dice(said == side, truth == side) for side in (RIGHT, LEFT)]
-        return np.array([[sum(scores), 2], [scores[0], 1], [scores[1], 1]], float)
 
     def figure(self, summed: np.ndarray) -> np.ndarray:
         """Mean Dice, from sums ``(..., 2)``: ``(...)``."""

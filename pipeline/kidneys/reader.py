@@ -8,7 +8,7 @@ CT and MR have a network each, loaded when the first scan of its kind comes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +17,10 @@ import numpy as np
 
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.facts import BundleFacts, scan_facts, software
-from siamed.transforms.split_kidneys import LEFT, RIGHT, KidneySplit
+from siamed.transforms.split_kidneys import LEFT, RIGHT, KidneySplit, body_midline
 
 from .result import KidneyResult, Structure
-from .sides import kidneys_of, midline_of
+from .sides import kidneys_of
 
 if TYPE_CHECKING:
     from siamed.pipeline.scans import Scan
@@ -64,7 +64,7 @@ class KidneyReader:
         bundles: modality ("CT", "MR") -> name or folder of the bundle.
         device: a torch device.
         largest: keep the largest component of each side alone.
-        progress: show a bar over the windows of each scan.
+        tell: told what share of a scan is done, in (0, 1].
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class KidneyReader:
         bundles: Mapping[str, str | Path],
         device: str = "cpu",
         largest: bool = True,
-        progress: bool = False,
+        tell: Callable[[float], None] | None = None,
     ) -> None:
-        self.bundles, self.device, self.largest, self.progress = dict(bundles), device, largest, progress
+        self.bundles, self.device, self.largest, self.tell = dict(bundles), device, largest, tell
         self._loaded: dict[str, _Loaded] = {}
 
     def segment(self, scan: Scan) -> KidneyReading:
@@ -91,7 +91,7 @@ class KidneyReader:
         affine = np.asarray(scan.image.affine, float)
         values = np.asarray(scan.image.as_tensor()[0])
         probability = used.segmenter(scan.image)
-        split = kidneys_of(probability, affine, midline_of(values, affine), largest=self.largest)
+        split = kidneys_of(probability, affine, body_midline(values, affine), largest=self.largest)
         if not split.labels.any():
             raise CaseError(
                 "no-kidneys",
@@ -134,7 +134,7 @@ class KidneyReader:
             bundle = self.bundles[modality]
             metadata = json.loads((bundle_path(bundle) / "configs" / "metadata.json").read_text("utf-8"))
             self._loaded[modality] = _Loaded(
-                Segmenter.from_bundle(bundle, self.device, self.progress),
+                Segmenter.from_bundle(bundle, self.device, self.tell),
                 BundleFacts(**bundle_info(bundle)),
                 str(metadata.get("caution", "")),
             )

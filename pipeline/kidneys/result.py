@@ -6,15 +6,13 @@ nor NumPy.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from siamed.pipeline.facts import BundleFacts, Point, ScanFacts, check_against, json_text, plain, tuples
+from siamed.pipeline.facts import BundleFacts, CaseResult, Point, ScanFacts, check_against, tuples
 
-__all__ = ["SCHEMA", "KidneyResult", "Structure"]
+__all__ = ["KidneyResult", "Structure"]
 
-SCHEMA = "siamed/segmentation/1"
 _SCHEMA_FILE = "segmentation-1.schema.json"
 
 
@@ -40,7 +38,7 @@ class Structure:
 
 
 @dataclass(frozen=True)
-class KidneyResult:
+class KidneyResult(CaseResult):
     """Everything said about the kidneys of one scan.
 
     Args:
@@ -53,6 +51,8 @@ class KidneyResult:
         organ: what was looked for.
     """
 
+    SCHEMA = "siamed/segmentation/1"
+
     scan: ScanFacts
     bundles: tuple[BundleFacts, ...]
     outcome: str
@@ -61,33 +61,24 @@ class KidneyResult:
     software: dict[str, str] = field(default_factory=dict)
     organ: str = "kidneys"
 
-    def to_dict(self) -> dict[str, Any]:
-        """As the schema has it: plain dicts, lists, strings and numbers, checked.
+    @classmethod
+    def check(cls, data: Any) -> None:
+        """Check what ``json.loads`` gives against the JSON schema and against itself.
+
+        Beyond the schema: no structure is given twice, and the outcome goes with how many there are.
 
         Raises:
-            ValueError: if the result breaks the schema or contradicts itself.
+            ValueError: the first breach, with the place where it is.
         """
-        data = {"schema": SCHEMA, **plain(asdict(self))}
-        _check(data)
-        return data
-
-    def to_json(self, indent: int | None = 1) -> str:
-        """The text of ``result.json``; the same result gives the same text.
-
-        Raises:
-            ValueError: as :meth:`to_dict`.
-        """
-        return json_text(self.to_dict(), indent)
+        check_against(data, _SCHEMA_FILE, cls.SCHEMA)
+        names = [structure["name"] for structure in data["structures"]]
+        if len(set(names)) < len(names):
+            raise ValueError(f"structures must not give a name twice, got {names}")
+        if (data["outcome"] == "one_kidney") != (len(names) == 1):
+            raise ValueError(f"outcome must go with the structures {names}, got {data['outcome']!r}")
 
     @classmethod
-    def from_json(cls, text: str) -> KidneyResult:
-        """Read the text of a ``result.json``.
-
-        Raises:
-            ValueError: if it is not JSON, breaks the schema or contradicts itself.
-        """
-        data = json.loads(text)
-        _check(data)
+    def _read(cls, data: dict[str, Any]) -> KidneyResult:
         return cls(
             scan=ScanFacts(**{k: tuples(v) for k, v in data["scan"].items()}),
             bundles=tuple(BundleFacts(**bundle) for bundle in data["bundles"]),
@@ -97,12 +88,3 @@ class KidneyResult:
             software=dict(data["software"]),
             organ=data["organ"],
         )
-
-
-def _check(data: Any) -> None:
-    check_against(data, _SCHEMA_FILE, SCHEMA)
-    names = [structure["name"] for structure in data["structures"]]
-    if len(set(names)) < len(names):
-        raise ValueError(f"structures must not give a name twice, got {names}")
-    if (data["outcome"] == "one_kidney") != (len(names) == 1):
-        raise ValueError(f"outcome must go with the structures {names}, got {data['outcome']!r}")

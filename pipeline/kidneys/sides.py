@@ -11,16 +11,13 @@ from siamed.transforms.split_kidneys import (
     LEFT,
     RIGHT,
     KidneySplit,
-    body_midline,
     bounding_box,
     cut_sides,
     split_kidneys,
 )
 
-__all__ = ["kidneys_of", "midline_of"]
+__all__ = ["kidneys_of"]
 
-_AIR_HU, _SKIN_HU = -500.0, -300.0
-_ENOUGH_VOXELS = 2_000_000
 _NEIGHBORS = ndimage.generate_binary_structure(3, 3)
 
 
@@ -54,22 +51,3 @@ def kidneys_of(
             inner[(parts > 0) & (parts != biggest)] = 0
     # What was scattered at the end of the scan does not cut a kidney.
     return replace(split, cut=cut_sides(split.labels))
-
-
-def midline_of(image: np.ndarray, affine: np.ndarray) -> float:
-    """The body's midline, x in RAS+ mm, in a CT or an MR scan.
-
-    Air is below -300 HU where there are Hounsfield units at all, which intensities below -500 tell; in MR it
-    is below a tenth of the brightest hundredth.
-
-    Args:
-        image: ``(I, J, K)``.
-        affine: 4x4, voxel index to RAS+ mm.
-    """
-    image = np.asarray(image)
-    # Sides need no fine grid: of a long scan every n-th voxel.
-    step = max(1, round((image.size / _ENOUGH_VOXELS) ** (1 / 3)))
-    image = image[::step, ::step, ::step]
-    affine = np.asarray(affine, float) @ np.diag([step, step, step, 1.0])
-    hounsfield = float(image.min()) < _AIR_HU
-    return body_midline(image, affine, _SKIN_HU if hounsfield else 0.1 * float(np.percentile(image, 99)))

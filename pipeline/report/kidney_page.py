@@ -52,13 +52,12 @@ def render_kidneys(reading: KidneyReading, written: datetime | None = None) -> s
         reading: from :class:`~siamed.pipeline.kidneys.reader.KidneyReader`.
         written: the time that the page names; now where None.
     """
-    from siamed.pipeline.kidneys.result import SCHEMA
     from siamed.pipeline.report.page import template
 
     values, labels, spacing = _canonical(reading)
     return template("kidneys.html.j2").render(
         result=reading.result,
-        schema=SCHEMA,
+        schema=reading.result.SCHEMA,
         planes=_planes(values, labels, spacing),
         surface=_surface(labels, spacing),
         written=(written or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M UTC"),

@@ -22,7 +22,6 @@ from siamed.pipeline.report.pictures import (
     slice_picture,
     strip,
 )
-from siamed.pipeline.results import SCHEMA
 from siamed.pipeline.tasks import task_title, value_title
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def render_report(reading: SpineReading, written: datetime | None = None) -> str
     rows = {row.task: row.title for card in cards for row in card.grades}
     return template("report.html.j2").render(
         result=reading.result,
-        schema=SCHEMA,
+        schema=reading.result.SCHEMA,
         main=main,
         borrowed=[o.name for o in main.outlines if o.borrowed],
         strip=[slice_picture(reading, d, STRIP_PIXELS, window) for d in strip(reading)],

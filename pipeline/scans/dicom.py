@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 import pydicom.config
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, ParametricMapStorage, SegmentationStorage
 
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.scans.dicom_elements import (
@@ -36,6 +36,8 @@ from siamed.pipeline.scans.stack import Frame, stack_frames
 from siamed.pipeline.scans.volume import SourceFrame, Volume
 
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+# They have rows and columns and show no patient: masks and maps of values drawn over a scan.
+_OVERLAY_CLASSES = (SegmentationStorage, ParametricMapStorage)
 _MAX_FRAMES = 20_000  # a damaged number would otherwise fill the memory before a pixel is read
 
 
@@ -107,7 +109,7 @@ _BARE_STARTS = frozenset(
 
 
 def read_header(path: Path) -> FileHeader | None:
-    """Read a file's header; None where it is sound DICOM without an image (a report, a DICOMDIR).
+    """Read a file's header; None where it is sound DICOM without a scan (a report, a mask, a DICOMDIR).
 
     Raises:
         CaseError: code ``unreadable-file`` or ``truncated-file``.
@@ -116,6 +118,8 @@ def read_header(path: Path) -> FileHeader | None:
         with silence():
             ds = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             if text_of(ds, "SOPClassUID") == _DIRECTORY_CLASS or "DirectoryRecordSequence" in ds:
+                return None
+            if text_of(ds, "SOPClassUID") in _OVERLAY_CLASSES:
                 return None
             if not len(ds):
                 raise EOFError

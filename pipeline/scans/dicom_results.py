@@ -11,32 +11,31 @@ beside it.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import highdicom as hd
 import numpy as np
-import pydicom
 from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from siamed import __version__
-from siamed.pipeline.errors import CaseError
-from siamed.pipeline.experiments.files import replace_file
 from siamed.pipeline.results import DiscResult, SpineResult
-from siamed.pipeline.scans.dicom_elements import silence
-from siamed.pipeline.scans.scan import Scan, check_is_dicom
+from siamed.pipeline.scans.dicom_objects import (
+    MANUFACTURER,
+    MODEL,
+    SCHEME,
+    headers_of,
+    identity,
+    multi_frame,
+    save,
+)
+from siamed.pipeline.scans.scan import Scan
 from siamed.pipeline.tasks import task_title, value_title
 
-__all__ = ["MANUFACTURER", "MODEL", "headers_of", "placement", "save", "write_map", "write_report"]
+__all__ = ["write_map", "write_report"]
 
-SCHEME = "99SIAMED"
-MANUFACTURER, MODEL = "siamed", "siamed, research use only"
 _REPORT_SERIES, _FIRST_MAP_SERIES = 9001, 9101
 _STEPS = 65535  # a map is stored in 16 bits
 _DISCS = {
@@ -86,11 +85,7 @@ def write_report(scan: Scan, result: SpineResult, path: Path) -> Path:
         report = sr.Comprehensive3DSR(
             evidence=list(sources.values()),
             content=content[0],
-            series_instance_uid=hd.UID(),
-            series_number=_REPORT_SERIES,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
+            **identity(_REPORT_SERIES),
             is_complete=False,
             is_final=False,
             is_verified=False,
@@ -125,20 +120,11 @@ def write_map(scan: Scan, values: np.ndarray, task: str, number: int, path: Path
     shown = np.flatnonzero(values.any((0, 1)))
     stored = np.rint(values[:, :, shown].transpose(2, 1, 0) * (_STEPS / largest)).astype(np.uint16)
     with headers_of(scan) as sources:
-        frames = [scan.frames[k] for k in shown]
-        first = next(iter(sources.values()))
         title = f"Evidence for {task_title(task)}"
         found = hd.pm.ParametricMap(
-            source_images=[sources[p] for p in dict.fromkeys(frame.path for frame in frames)],
             pixel_array=stored,
-            series_instance_uid=hd.UID(),
-            series_number=_FIRST_MAP_SERIES + number,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=MODEL,
-            software_versions=__version__,
-            device_serial_number="0",
+            **identity(_FIRST_MAP_SERIES + number),
+            **multi_frame(scan, sources, shown),
             contains_recognizable_visual_features=False,
             real_world_value_mappings=[
                 hd.pm.RealWorldValueMapping(
@@ -154,7 +140,6 @@ def write_map(scan: Scan, values: np.ndarray, task: str, number: int, path: Path
             voi_lut_transformations=[
                 hd.VOILUTTransformation(window_center=_STEPS / 2, window_width=float(_STEPS))
             ],
-            **placement(scan, first, shown),
             content_label="HOTSPOTS",
             content_description=title,
         )
@@ -209,57 +194,3 @@ def _value(task: str, grade: int, classes: int) -> Code:
     if classes == 2:
         return codes.SCT.Present if grade else codes.SCT.Absent
     return Code(f"{task}-{grade}", SCHEME, f"{task_title(task)} {value_title(task, grade, classes)}")
-
-
-@contextlib.contextmanager
-def headers_of(scan: Scan) -> Iterator[dict[Path, Dataset]]:
-    """Headers of the scan's files, in the order of its slices; what cannot be made of them is a case's end.
-
-    Neither remarks nor errors of the libraries get out: both may quote the patient's name.
-    """
-    check_is_dicom(scan)
-    paths = dict.fromkeys(frame.path for frame in scan.frames)
-    try:
-        with silence():
-            yield {path: pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in paths}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CaseError(
-            "dicom-not-written",
-            f"the headers of the series lack what a DICOM result needs ({type(error).__name__})",
-            path=scan.source,
-            hint="Run without --dicom, or export the series again with its whole header.",
-        ) from error
-
-
-def placement(scan: Scan, first: Dataset, shown: np.ndarray) -> dict[str, Any]:
-    """Where slices of a scan lie, as arguments of highdicom's multi-frame objects.
-
-    Args:
-        scan: read from DICOM.
-        first: header of one of its files.
-        shown: indices of the slices along K.
-    """
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(scan.image.affine, float)
-    columns = (lps[:3, :2] / np.linalg.norm(lps[:3, :2], axis=0)).T.ravel()
-    across, down, step = scan.spacing_mm
-    return {
-        "pixel_measures": hd.PixelMeasuresSequence(
-            pixel_spacing=(down, across),
-            slice_thickness=float(first.get("SliceThickness") or step),
-            spacing_between_slices=step,
-        ),
-        "plane_orientation": hd.PlaneOrientationSequence("PATIENT", [float(v) for v in columns]),
-        "plane_positions": [
-            hd.PlanePositionSequence("PATIENT", [float(v) for v in lps[:3, 3] + int(k) * lps[:3, 2]])
-            for k in shown
-        ],
-    }
-
-
-def save(dataset: Dataset, description: str, path: Path) -> Path:
-    """Write an object, whole or not at all, in a series of this description."""
-    dataset.SeriesDescription = description
-    scheme = Dataset()
-    scheme.CodingSchemeDesignator, scheme.CodingSchemeName = SCHEME, "siamed, private"
-    dataset.CodingSchemeIdentificationSequence = [scheme]
-    return replace_file(path, partial(dataset.save_as, enforce_file_format=True))

@@ -18,7 +18,7 @@ from pydicom.sr.coding import Code
 
 from siamed import __version__
 from siamed.pipeline.facts import BundleFacts
-from siamed.pipeline.scans.dicom_results import MANUFACTURER, MODEL, headers_of, placement, save
+from siamed.pipeline.scans.dicom_objects import headers_of, identity, multi_frame, save
 from siamed.pipeline.scans.scan import Scan
 
 __all__ = ["write_segmentation"]
@@ -61,10 +61,9 @@ def write_segmentation(
         parameters={b.name: f"{b.version}, weights {b.sha256[:16]}" for b in bundles},
     )
     with headers_of(scan) as sources:
-        frames = [scan.frames[k] for k in shown]
-        first = next(iter(sources.values()))
         found = seg.Segmentation(
-            source_images=[sources[p] for p in dict.fromkeys(frame.path for frame in frames)],
+            **identity(_SERIES),
+            **multi_frame(scan, sources, shown),
             pixel_array=masks.astype(np.uint8),
             segmentation_type=seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[
@@ -78,15 +77,6 @@ def write_segmentation(
                 )
                 for number, name in enumerate(names.values(), 1)
             ],
-            series_instance_uid=hd.UID(),
-            series_number=_SERIES,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=MODEL,
-            software_versions=__version__,
-            device_serial_number="0",
             omit_empty_frames=True,
-            **placement(scan, first, shown),
         )
         return save(found, "siamed kidneys, research use only", path)

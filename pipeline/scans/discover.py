@@ -74,23 +74,28 @@ def walk(path: Path) -> list[Path]:
     """Return every file under a folder, sorted; hidden files and folders are left out.
 
     Links that lead nowhere are kept, to be reported; pipes and devices, which may never open, are not. What
-    siamed itself has written below the folder is no scan: hotspots and volumes beside a result.
+    siamed itself has written below the folder is no scan: hotspots, volumes and label maps beside a result.
     """
     found: list[Path] = []
     for folder, names, files in os.walk(path):
         ours = _results_beside(Path(folder), files)
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in ours)
-        found += [Path(folder) / name for name in sorted(files) if not name.startswith(".")]
+        kept = sorted(n for n in files if not n.startswith(".") and n not in ours)
+        found += [Path(folder) / name for name in kept]
     return [path for path in found if path.is_file() or path.is_symlink()]
 
 
 def _results_beside(folder: Path, files: Iterable[str]) -> set[str]:
+    """Names of images, and of folders of them, that a command of siamed left beside its result."""
     if "result.json" not in files:
         return set()
     with open(folder / "result.json", "rb") as file:
-        if b'"siamed/spine/' not in file.read(200):
-            return set()
-    return {"hotspots", *({"volumes"} if "volumes.csv" in files else ())}
+        start = file.read(200)
+    if b'"siamed/segmentation/' in start:
+        return {"kidneys.nii.gz"}
+    if b'"siamed/spine/' in start:
+        return {"hotspots", *({"volumes"} if "volumes.csv" in files else ())}
+    return set()
 
 
 def inspect_files(paths: Iterable[Path]) -> Found:

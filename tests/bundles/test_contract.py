@@ -19,9 +19,10 @@ import pytest
 import torch
 from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow
 from toy.samples import SAMPLES
-from toy.training import TOY
+from toy.training import TOY, untrained_weights
 
-from siamed.pipeline.bundles import MAX_WEIGHTS_MB, build_bundle, bundle_info, load_network
+from siamed.pipeline.build_bundle import MAX_WEIGHTS_MB, build_bundle
+from siamed.pipeline.bundles import bundle_info, load_network
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every bundle of the repository: a new one is added here and in toy/samples.py.
@@ -49,10 +50,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param != TOY.name:
         return ROOT / "bundles" / request.param
     folder = tmp_path_factory.mktemp("built")
-    parser = ConfigParser()
-    parser.read_config(str(TOY / "configs" / "train.yaml"))
-    torch.manual_seed(0)
-    torch.save(parser.get_parsed_content("network_def").state_dict(), folder / "checkpoint.pt")
+    torch.save(untrained_weights(), folder / "checkpoint.pt")
     return build_bundle(TOY, folder / "checkpoint.pt", folder / TOY.name)
 
 
@@ -87,7 +85,9 @@ def test_it_is_whole_and_holds_no_code(bundle: Path) -> None:
 def test_its_json_twins_say_what_its_yaml_says(bundle: Path) -> None:
     for name in CONFIGS:
         twin = json.loads((bundle / "configs" / f"{name}.json").read_text())
-        assert twin == config(bundle, name), f"run siamed.pipeline.bundles.write_json_twins on {bundle.name}"
+        assert twin == config(bundle, name), (
+            f"run siamed.pipeline.build_bundle.write_json_twins on {bundle.name}"
+        )
 
 
 def verify(files: str | list[str], folder: Path) -> None:

@@ -95,6 +95,14 @@ def test_a_single_kidney_and_one_at_the_end_of_the_scan_are_said(tmp_path: Path)
 def test_of_a_study_the_axial_ct_is_taken_and_dicom_written_beside_it(tmp_path: Path) -> None:
     study = {"study_uid": "1.2.3.4", "series_description": "abdomen"}
     files = series(tmp_path / "study" / "a", series_number=4, **study)
+    # What the spine's commands would take: a sagittal MR, of thick slices.
+    image, affine, _ = kidney_ct("PIL")
+    image, affine = image[:, :, ::3] + 1000, affine @ np.diag([1.0, 1, 3, 1])
+    given = {"patient_id": "P-1", "patient_name": "Doe^Jane", "study_uid": "1.2.3.4"}
+    write_series(image, affine, tmp_path / "study" / "b", series_number=5, echo_time_ms=90.0, **given)
+    series(
+        tmp_path / "study" / "c", series_number=9, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"), **study
+    )
     ran = run("segment", tmp_path / "study", "--out", tmp_path / "out", "--dicom")
     assert ran.exit_code == 0, ran.output
     _, _, truth = kidney_ct("LPS")
@@ -117,6 +125,20 @@ def test_of_a_study_the_axial_ct_is_taken_and_dicom_written_beside_it(tmp_path: 
     assert masks.shape == (36, 64, 90, 2)
     for number in (1, 2):
         assert np.array_equal(masks[..., number - 1].astype(bool), (truth == number).transpose(2, 1, 0))
+
+
+def test_a_second_run_takes_what_the_first_wrote_for_no_scan(tmp_path: Path) -> None:
+    nifti(tmp_path / "one.nii.gz")
+    series(tmp_path / "two")
+    cases = []
+    for _ in range(2):
+        ran = run("segment", tmp_path, "--out", tmp_path / "out", "--dicom")
+        cases.append([row["case_id"] for row in rows(tmp_path / "out/cases.csv")])
+        assert ran.exit_code == 1  # a NIfTI file has no DICOM series to belong to
+    run("segment", tmp_path, "--out", tmp_path / "out")
+    cases.append([row["case_id"] for row in rows(tmp_path / "out/cases.csv")])
+    assert cases[0] == cases[1] == cases[2]
+    assert len(cases[0]) == 2
 
 
 def test_what_an_earlier_run_left_goes_when_this_one_does_not_write_it(tmp_path: Path) -> None:

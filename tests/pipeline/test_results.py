@@ -13,12 +13,10 @@ import pytest
 
 from siamed.pipeline.facts import BundleFacts, ScanFacts
 from siamed.pipeline.results import (
-    SCHEMA,
     DiscResult,
     GradeResult,
     SpineResult,
     VertebraResult,
-    check_schema,
 )
 
 
@@ -66,7 +64,7 @@ def test_a_point_stands_on_one_line_and_a_note_is_left_as_it_is() -> None:
 
 def test_the_schema_asks_for_what_the_issue_asks_for() -> None:
     written = data()
-    assert written["schema"] == SCHEMA == "siamed/spine/1"
+    assert written["schema"] == SpineResult.SCHEMA == "siamed/spine/1"
     assert {"scan_id", "subject_id", "sequence", "shape", "spacing_mm", "orientation"} <= set(written["scan"])
     assert {"name", "version", "sha256"} <= set(written["bundles"][0])
     wanted = {
@@ -89,7 +87,7 @@ def test_every_field_of_the_dataclasses_is_required_by_the_schema() -> None:
         broken = data()
         del broken[name]
         with pytest.raises(ValueError, match=f"'{name}' is a required property"):
-            check_schema(broken)
+            SpineResult.check(broken)
 
 
 def test_an_unnamed_level_is_null() -> None:

@@ -14,7 +14,7 @@ from siamed.pipeline import spine as stage
 from siamed.pipeline.cli import options
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.scans import read_scan
-from siamed.pipeline.spine import SpineReader, pick_device
+from siamed.pipeline.spine import SpineReader
 
 
 @pytest.mark.parametrize("codes", ["RAS", "PIR", "PIL", "ASL", "LPI"])
@@ -146,12 +146,6 @@ def test_an_extraction_that_cuts_nothing_is_a_case_error(spine: Any, scan_file: 
 def test_grading_without_a_grader_is_refused(spine: Any, scan_file: Path) -> None:
     with pytest.raises(ValueError, match="grader must be given"):
         SpineReader(spine.KnowingDetector()).grade(read_scan(scan_file))
-
-
-def test_a_device_that_is_not_here_is_refused() -> None:
-    assert pick_device("cpu") == "cpu"
-    with pytest.raises(ValueError, match="device must be auto, cpu, cuda or mps"):
-        pick_device("abacus")
 
 
 def test_the_command_line_names_the_same_bundles() -> None:

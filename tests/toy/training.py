@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 TOY = Path(__file__).resolve().parents[1] / "data" / "toy_bundle"
 
@@ -29,6 +30,14 @@ def make_data(folder: Path) -> Path:
             split[part].append({"image": name, "label": i % 2})
     (folder / "split.json").write_text(json.dumps(split))
     return folder
+
+
+def untrained_weights() -> dict[str, torch.Tensor]:
+    """The state dictionary of the toy's network, the same each time."""
+    parser = ConfigParser()
+    parser.read_config(str(TOY / "configs" / "train.yaml"))
+    torch.manual_seed(0)
+    return dict(parser.get_parsed_content("network_def").state_dict())
 
 
 def toy_workflow(data: Path, output: Path, *, config: str = "train", **overrides: Any) -> ConfigWorkflow:

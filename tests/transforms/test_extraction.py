@@ -1,4 +1,4 @@
-"""Extraction of vertebral bodies and discs: geometry by hand and by analytic phantoms, then the way back."""
+"""Extraction of vertebral bodies and discs: geometry by hand and by analytic phantoms, and wrong input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, MetaTensor
-from monai.transforms import Compose, Invertd, Orientationd, SpatialResample
+from monai.transforms import SpatialResample
+from toy.oriented_scan import (
+    GEOMETRIES,
+    corners,
+    linear,
+    linear_image,
+    make_affine,
+    painted,
+    pair,
+    world,
+)
 
 from reference import extraction as slow
 from siamed.transforms import (
@@ -16,67 +26,7 @@ from siamed.transforms import (
     ExtractDiscd,
     ExtractVertebralBody,
     ExtractVertebralBodyd,
-    map_to_scan,
 )
-
-LIP = np.array([[-1.0, 0, 0], [0, 0, -1.0], [0, -1.0, 0]])  # columns: to left, inferior, posterior
-
-
-def rotation(x_deg: float, y_deg: float, z_deg: float) -> np.ndarray:
-    x, y, z = np.deg2rad([x_deg, y_deg, z_deg])
-    about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
-    return about_x @ about_y @ about_z
-
-
-def make_affine(spacing=(4.0, 0.5, 0.5), angles=(0.0, 0.0, 0.0), origin=(12.0, 60.0, 80.0)) -> np.ndarray:
-    affine = np.eye(4)
-    affine[:3, :3] = rotation(*angles) @ LIP * np.asarray(spacing)
-    affine[:3, 3] = origin
-    return affine
-
-
-def linear(points: np.ndarray) -> np.ndarray:
-    return 500 + points @ np.array([3.0, -1.7, 0.9])
-
-
-def world(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)
-    return index @ affine[:3, :3].T + affine[:3, 3]
-
-
-def linear_image(affine: np.ndarray, shape=(11, 160, 160)) -> MetaTensor:
-    values = linear(world(affine, shape))
-    return MetaTensor(torch.from_numpy(values)[None], affine=torch.from_numpy(affine))
-
-
-def corners(affine, middle, center_mm, width_mm=32.0, height_mm=24.0, tilt_deg=0.0) -> np.ndarray:
-    """A rectangle in slice ``middle``, center (y, x) in mm from voxel (0, 0), turned posterior side down."""
-    down, back = (affine[:3, i] / np.linalg.norm(affine[:3, i]) for i in (1, 2))
-    tilt = np.deg2rad(tilt_deg)
-    posterior = np.cos(tilt) * back + np.sin(tilt) * down
-    inferior = np.cos(tilt) * down - np.sin(tilt) * back
-    center = affine[:3, 3] + middle * affine[:3, 0] + center_mm[0] * down + center_mm[1] * back
-    signs = [(-1, -1), (-1, 1), (1, 1), (1, -1)]
-    return np.array([center + height_mm / 2 * i * inferior + width_mm / 2 * p * posterior for i, p in signs])
-
-
-def pair(affine, middle, center_mm=(40.0, 40.0), tilt_deg=0.0, gap_mm=10.0, height_mm=24.0):
-    tilt = np.deg2rad(tilt_deg)
-    step = (height_mm + gap_mm) / 2 * np.array([np.cos(tilt), -np.sin(tilt)])
-    make = [
-        corners(affine, middle, np.array(center_mm) + s * step, 32.0, height_mm, tilt_deg) for s in (-1, 1)
-    ]
-    return make[0], make[1]
-
-
-GEOMETRIES = {
-    "plain": ((4.0, 0.5, 0.5), (0, 0, 0)),
-    "anisotropic": ((3.3, 0.4, 0.7), (0, 0, 0)),
-    "oblique": ((4.0, 0.5, 0.5), (9, -14, 17)),
-    "oblique and anisotropic": ((3.3, 0.6, 0.45), (-12, 8, -20)),
-}
 
 
 @pytest.mark.parametrize("tilt_deg", [0.0, 25.0, -31.0])
@@ -248,155 +198,6 @@ def test_pixels_coarser_than_the_scan_are_averaged_not_skipped():
     assert smooth.std() < 0.5 * skipped.std()
 
 
-# Intensities
-
-
-def painted() -> tuple[MetaTensor, np.ndarray, np.ndarray, np.ndarray]:
-    """Bodies of 40 (smaller) and 80 (larger), disc 100 in front and 200 behind; slice k times k + 1."""
-    affine = make_affine()
-    rows, columns = np.mgrid[:160, :160] * 0.5
-    plane = np.where(columns < 40, 100.0, 200.0)
-    upper = corners(affine, 5, (25, 40), height_mm=20.0)
-    lower = corners(affine, 5, (59, 40), height_mm=28.0)
-    plane[(rows > 14) & (rows < 36) & (columns > 22) & (columns < 58)] = 40
-    plane[(rows > 44) & (rows < 74) & (columns > 22) & (columns < 58)] = 80
-    values = torch.from_numpy(plane[None] * np.arange(1, 12)[:, None, None]).float()
-    return MetaTensor(values[None], affine=torch.from_numpy(affine)), upper, lower, affine
-
-
-def test_the_pooled_median_of_both_bodies_becomes_one_half_in_each_slice():
-    image, upper, lower, _ = painted()
-    out = ExtractDisc()(image, upper, lower)
-    # More pixels hold 80 than 40: the median is 80 (k + 1) in slice k. Front of the disc 100 / 160, behind
-    # 200 / 160 clipped; the upper body 40 / 160.
-    assert out.meta["reference_median"][0].tolist() == [80 * (k + 1) for k in range(1, 10)]
-    for index in range(9):
-        assert out[0, index, 55, 60].item() == pytest.approx(0.625, abs=1e-5)
-        assert out[0, index, 55, 160].item() == 1.0
-        assert out[0, index, 5, 111].item() == pytest.approx(0.25, abs=1e-5)
-    assert not out.meta["reference_fallback"].any()
-
-
-def test_a_body_is_normalized_by_its_references_not_by_itself():
-    image, upper, lower, _ = painted()
-    out = ExtractVertebralBody()(image, upper, reference_corners_mm=[lower])
-    assert out[0, 4, 112, 112].item() == pytest.approx(0.25, abs=1e-5)
-    own = ExtractVertebralBody()(image, upper)
-    assert own[0, 4, 112, 112].item() == pytest.approx(0.5, abs=1e-5)
-
-
-def test_slices_without_corners_take_the_whole_volumes_median_and_say_so(caplog):
-    image, upper, lower, affine = painted()
-    by_slice = [{k: c + (k - 5) * affine[:3, 0] for k in (4, 5, 6)} for c in (upper, lower)]
-    out = ExtractDisc()(image, *by_slice)
-    # Slices 4, 5, 6 hold medians 400, 480, 560; pooled, values 200, 240, 280, 400, 480, 560 with weights of
-    # about 20 for each of the first three and 28 for the others: the middle of 144 is at 72, inside 400 (60
-    # to 88).
-    assert out.meta["reference_median"][0].tolist() == [400, 400, 400, 400, 480, 560, 400, 400, 400]
-    assert out.meta["reference_fallback"].tolist() == [True] * 3 + [False] * 3 + [True] * 3
-    assert "no usable reference pixels in slices [0, 1, 2, 6, 7, 8]" in caplog.text
-
-
-def test_a_scan_without_any_signal_is_refused():
-    affine = make_affine()
-    empty = MetaTensor(torch.zeros(1, 3, 160, 160), affine=torch.from_numpy(affine))
-    with pytest.raises(ValueError, match="must hold a positive intensity"):
-        ExtractDisc()(empty, *pair(affine, 1))
-
-
-# The way back
-
-
-@pytest.mark.parametrize("name", GEOMETRIES)
-def test_what_was_cut_comes_back_to_its_place(name):
-    affine = make_affine(*GEOMETRIES[name])
-    image = linear_image(affine)
-    extract = ExtractDisc(normalize=False)
-    out = extract(image, *pair(affine, 5, tilt_deg=20.0))
-    back = extract.inverse(out.clone())
-    assert back.shape == image.shape
-    np.testing.assert_allclose(back.affine, affine, atol=1e-12)
-    reach = np.linalg.inv(np.linalg.inv(affine) @ out.affine.numpy())
-    index = world(reach, image.shape[1:])
-    margin = 6  # a scan pixel covers up to 3 volume pixels: nearer the rim it mixes with the outside
-    inside = (index[..., 1] > margin) & (index[..., 1] < 111 - margin)
-    inside &= (index[..., 2] > margin) & (index[..., 2] < 223 - margin)
-    inside &= (index[..., 0] > -0.5) & (index[..., 0] < 8.5)
-    outside = ((index[..., 1:] < -margin) | (index[..., 1:] > np.array([112, 224]) + margin)).any(-1)
-    source_ok = inside.copy()
-    source_ok[:, [0, 1, 2, -3, -2, -1]] = False
-    source_ok[:, :, [0, 1, 2, -3, -2, -1]] = False
-    assert source_ok.sum() > 5000
-    np.testing.assert_allclose(back[0].numpy()[source_ok], image[0].numpy()[source_ok], atol=1e-6)
-    assert back[0].numpy()[outside].max() == 0
-
-
-def test_a_mark_on_one_slice_of_the_volume_lands_on_that_slice_of_the_scan():
-    affine = make_affine()
-    out = ExtractDisc(normalize=False)(linear_image(affine), *pair(affine, 6))
-    mark = torch.zeros(2, 9, 112, 224)
-    mark[1, 1] = 1.0
-    back = map_to_scan(mark, out)
-    assert tuple(back.shape) == (2, 11, 160, 160)
-    assert back[1].flatten(1).amax(1).nonzero().flatten().tolist() == [3]
-    assert back[0].abs().max() == 0
-    # 112 x 224 pixels of 2/7 mm cover 32 x 64 mm: 64 x 128 scan pixels
-    assert back[1].sum().item() == pytest.approx(64 * 128, rel=0.01)
-
-
-def test_invertd_goes_back_through_the_orientation_to_the_file_grid():
-    lip = make_affine()
-    image = linear_image(lip)
-    ras = Orientationd("image", axcodes="RAS", labels=None)({"image": image})["image"]
-    ras.applied_operations = []
-    chain = Compose(
-        [
-            Orientationd("image", axcodes="LIP", labels=None),
-            ExtractDiscd("image", normalize=False),
-        ]
-    )
-    upper, lower = pair(lip, 5)
-    data = chain({"image": ras, "upper_corners_mm": upper, "lower_corners_mm": lower})
-    data["pred"] = MetaTensor(data["image"].as_tensor().clone())
-    back = Invertd("pred", chain, orig_keys="image", nearest_interp=False)(data)["pred"]
-    assert back.shape == ras.shape
-    np.testing.assert_allclose(back.affine, ras.affine, atol=1e-9)
-    found = back[0] != 0
-    core = torch.zeros_like(found)
-    where = found.nonzero()
-    low, high = where.amin(0) + torch.tensor([0, 4, 4]), where.amax(0) - torch.tensor([0, 4, 4])
-    core[low[0] : high[0] + 1, low[1] : high[1] + 1, low[2] : high[2] + 1] = True
-    assert core.sum() > 50000
-    np.testing.assert_allclose(back[0][core], ras[0][core], atol=1e-6)
-
-
-def test_invertd_with_nearest_keeps_labels_whole():
-    affine = make_affine()
-    chain = ExtractDiscd("image", normalize=False)
-    upper, lower = pair(affine, 5, tilt_deg=13)
-    data = chain({"image": linear_image(affine), "upper_corners_mm": upper, "lower_corners_mm": lower})
-    label = torch.zeros(1, 9, 112, 224)
-    label[..., 40:70, 60:160] = 3
-    data["pred"] = MetaTensor(label)
-    back = Invertd("pred", chain, orig_keys="image", nearest_interp=True)(data)["pred"]
-    assert set(back.unique().tolist()) == {0.0, 3.0}
-
-
-def test_map_to_scan_refuses_a_volume_that_was_not_extracted():
-    with pytest.raises(ValueError, match="must come straight from"):
-        map_to_scan(torch.zeros(1, 9, 112, 224), MetaTensor(torch.zeros(1, 9, 112, 224)))
-
-
-def test_a_map_of_another_size_is_refused():
-    affine = make_affine()
-    out = ExtractDisc()(linear_image(affine), *pair(affine, 5))
-    with pytest.raises(ValueError, match=r"data must have shape \(C, \*\(9, 112, 224\)\)"):
-        map_to_scan(torch.zeros(1, 9, 7, 7), out)
-
-
-# Dictionary versions, pickling, batches
-
-
 def test_dictionary_and_array_versions_agree_and_labels_stay_labels():
     image, upper, lower, affine = painted()
     label = MetaTensor((image.as_tensor() > 300).float() * 2, affine=torch.from_numpy(affine))
@@ -427,9 +228,6 @@ def test_volumes_can_be_batched_by_monai():
     volumes = [{"image": v} for v in ExtractDisc().many(image, [(upper, lower)] * 3)]
     batch = next(iter(DataLoader(volumes, batch_size=3)))["image"]
     assert tuple(batch.shape) == (3, 1, 9, 112, 224)
-
-
-# Wrong input
 
 
 def replaced(array: np.ndarray, value: float) -> np.ndarray:

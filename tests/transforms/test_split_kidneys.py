@@ -111,8 +111,25 @@ def test_the_bodys_midline_is_the_middle_between_its_sides() -> None:
     image[2:4, 36:38] = 500.0  # the table
     assert body_midline(image, affine, -300.0) == pytest.approx(-80 + 3 * 27.5)
     assert body_midline(*turned(image, affine, "IPL"), -300.0) == pytest.approx(-80 + 3 * 27.5)
+    assert body_midline(image, affine) == pytest.approx(-80 + 3 * 27.5)
+    # Where no value is below -500 there are no Hounsfield units.
+    assert body_midline(np.maximum(image, 0), affine) == pytest.approx(-80 + 3 * 27.5)
     with pytest.raises(ValueError, match="threshold must be below the body's intensities, got 900"):
         body_midline(image, affine, 900.0)
+
+
+def test_the_dictionary_version_takes_one_kidneys_side_from_the_scan() -> None:
+    mask, affine = phantom(left=False)
+    image = np.full(mask.shape, -1000.0, np.float32)
+    image[4:56, 5:35] = 40.0
+    item = {
+        name: MetaTensor(torch.from_numpy(array)[None], affine=torch.from_numpy(affine))
+        for name, array in (("pred", mask), ("scan", image))
+    }
+    assert not SplitKidneysd("pred")(item)["pred"].any()
+    split = SplitKidneysd("pred", image_key="scan")(item)["pred"]
+    assert np.array_equal(np.asarray(split[0]) == RIGHT, mask == 1)
+    assert not (split == LEFT).any()
 
 
 def test_the_dictionary_version_takes_volumes_with_an_affine() -> None:

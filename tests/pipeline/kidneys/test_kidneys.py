@@ -11,10 +11,10 @@ import pytest
 
 from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
 from siamed.pipeline.kidneys.prepare import mask_manifest, prepare_kidneys
-from siamed.pipeline.kidneys.sides import kidneys_of, midline_of
+from siamed.pipeline.kidneys.sides import kidneys_of
 from siamed.pipeline.pairs.training_data import load_volumes
 from siamed.pipeline.pairs.volumes import VolumeTable
-from siamed.transforms.split_kidneys import LEFT, RIGHT
+from siamed.transforms.split_kidneys import LEFT, RIGHT, body_midline
 
 HPARAMS = {
     "spacing_mm": [4.0, 3.0, 3.0],
@@ -87,7 +87,7 @@ def test_a_probability_becomes_two_kidneys_and_nothing_else() -> None:
     image, label, affine = scan()
     probability = np.where(np.isin(label, (2, 3)), 0.9, 0.1)
     probability[52:56, 30:34, 26:29] = 0.9  # scattered on the right
-    midline = midline_of(image, affine)
+    midline = body_midline(image, affine)
     assert midline == pytest.approx(3 * 29.5, abs=3)
     split = kidneys_of(probability, affine, midline)
     assert np.array_equal(split.labels == RIGHT, label == 2)
@@ -100,11 +100,3 @@ def test_a_probability_becomes_two_kidneys_and_nothing_else() -> None:
     kept = kidneys_of(probability, affine, midline, largest=False)
     assert int((kept.labels == RIGHT).sum()) == int((label == 2).sum()) + 4 * 4 * 3
     assert not kidneys_of(probability, affine, midline, threshold=0.95).labels.any()
-
-
-def test_the_midline_of_a_ct_leaves_the_table_out() -> None:
-    _, _, affine = scan()
-    image = np.full((60, 40, 30), -1000.0)
-    image[10:40, 5:35] = 30.0
-    image[45:60, 37:38] = 200.0
-    assert midline_of(image, affine) == pytest.approx(3 * 24.5)

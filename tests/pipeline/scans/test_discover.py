@@ -200,3 +200,11 @@ def test_what_siamed_wrote_below_a_folder_is_no_scan(write, volume, affine, tmp_
     (out / "volumes.csv").write_text("path")
     assert len(find_cases(tmp_path)) == before - 2
     assert [case.path.name for case in find_cases(out / "volumes")] == ["L4-L5.nii.gz"]  # asked for by name
+
+
+def test_a_label_map_beside_its_result_is_no_scan(volume, affine, tmp_path):
+    for name in ("kidneys.nii.gz", "scan.nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(volume.astype(np.float32), affine), tmp_path / name)
+    assert len(find_cases(tmp_path)) == 2  # without a result it may be anybody's
+    (tmp_path / "result.json").write_text('{\n "schema": "siamed/segmentation/1"}')
+    assert [case.path.name for case in find_cases(tmp_path)] == ["scan.nii.gz"]

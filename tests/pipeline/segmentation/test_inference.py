@@ -55,6 +55,14 @@ def test_slab_by_slab_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(Segmenter(Bright(), HPARAMS)(image), whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("crop", [[16, 16, 32], [16, 64, 96], [32, 32, 32]])
+def test_the_share_that_is_done_grows_evenly_to_one(crop: list[int]) -> None:
+    shares: list[float] = []
+    Segmenter(Bright(), {**HPARAMS, "crop": crop}, tell=shares.append)(scan()[0])
+    assert shares[-1] == 1.0
+    np.testing.assert_allclose(np.diff([0.0, *shares]), 1 / len(shares))
+
+
 def test_what_the_network_is_shown() -> None:
     image, truth = scan("LPS")
     seen = preprocessing(HPARAMS, load=False)({"image": image})["image"]

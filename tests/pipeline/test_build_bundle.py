@@ -1,0 +1,92 @@
+"""Bundles are written whole or not at all, and with the hyper-parameters of their training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from toy.training import TOY, untrained_weights
+
+from siamed.pipeline.build_bundle import build_bundle, export_weights, write_json_twins
+from siamed.pipeline.bundles import bundle_hparams, bundle_path
+
+
+@pytest.fixture
+def weights() -> dict[str, torch.Tensor]:
+    """Untrained weights of the toy's network."""
+    return untrained_weights()
+
+
+def test_too_large_weights_leave_the_old_ones_in_place(tmp_path: Path) -> None:
+    target = tmp_path / "model.pt"
+    target.write_bytes(b"old")
+    with pytest.raises(ValueError, match=r"at most 0.1 MB in half precision, got 0.2 MB"):
+        export_weights({"w": torch.zeros(100_000)}, target, max_mb=0.1)
+    assert target.read_bytes() == b"old"
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"finite weights, b \(of 1\) does not"):
+        export_weights({"a": torch.zeros(1), "b": torch.tensor([float("nan")])}, tmp_path / "model.pt")
+
+
+def test_what_half_precision_cannot_hold_stays_in_single_precision(tmp_path: Path) -> None:
+    kept = {"variance": torch.tensor([1e6]), "w": torch.tensor([0.5]), "count": torch.tensor(7)}
+    loaded = torch.load(export_weights(kept, tmp_path / "model.pt"), weights_only=True)
+    assert {name: value.dtype for name, value in loaded.items()} == {
+        "variance": torch.float32,
+        "w": torch.float16,
+        "count": torch.int64,
+    }
+    assert loaded["variance"].item() == 1e6
+
+
+def test_a_trainings_overrides_become_the_bundles_own(
+    weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"network": weights}, tmp_path / "best.pt")
+    hparams = {**bundle_hparams(TOY), "noise_std": 0.3, "max_epochs": [1, 2], "added": {"deep": True}}
+    made = build_bundle(TOY, tmp_path / "best.pt", tmp_path / "made", hparams)
+    assert bundle_hparams(made) == hparams
+    assert json.loads((made / "configs" / "train.json").read_text())["hparams"] == hparams
+    text = (made / "configs" / "train.yaml").read_text()
+    assert "noise_std: 0.3       # [D-0034]" in text
+    # Nothing but the three values is another line than in the source.
+    before = (TOY / "configs" / "train.yaml").read_text().splitlines()
+    assert len(set(text.splitlines()) - set(before)) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["spine_mr_disc_grading", "spine_mr_siamese_pretraining", "spine_mr_vertebra_detection"]
+)
+def test_shipped_bundles_take_overrides_of_nested_values_too(name: str, tmp_path: Path) -> None:
+    hparams = json.loads(json.dumps(bundle_hparams(name)))
+    weights = bundle_path(name) / "models" / "model.pt"
+    text = (bundle_path(name) / "configs" / "train.yaml").read_text()
+    same = build_bundle(name, weights, tmp_path / "same", hparams)
+    assert (same / "configs" / "train.yaml").read_text() == text
+
+    def changed(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: changed(part) for key, part in value.items()}
+        return value + 1 if type(value) in (int, float) else value
+
+    other = changed(hparams)
+    made = build_bundle(name, weights, tmp_path / "made", other)
+    assert bundle_hparams(made) == other != hparams
+
+
+def test_json_twins_say_what_the_yaml_says(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(TOY, copy)
+    written = write_json_twins(copy)
+    assert sorted(file.name for file in written) == [
+        "evaluate.json",
+        "inference.json",
+        "multi_gpu_train.json",
+        "train.json",
+    ]
+    assert json.loads((copy / "configs" / "train.json").read_text())["hparams"]["dropout"] == 0.2

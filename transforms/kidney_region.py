@@ -13,7 +13,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import BorderPad, SpatialCrop
 
-__all__ = ["kidney_region"]
+__all__ = ["kidney_region", "region_around"]
 
 
 def kidney_region(
@@ -39,12 +39,32 @@ def kidney_region(
     found = inside[0].nonzero()
     if not len(found):
         raise ValueError("mask must hold a kidney, it is empty")
-    start = (found.amin(0) + found.amax(0) + 1) // 2 - torch.tensor(list(size)) // 2
+    middle = (found.amin(0) + found.amax(0) + 1) // 2
+    kept = cast(MetaTensor, torch.where(inside, image, torch.full_like(image, outside)))
+    region, start = region_around(kept, middle.tolist(), size, outside)
+    stop = torch.tensor(start) + torch.tensor(list(size))
+    held = float(((found >= torch.tensor(start)) & (found < stop)).all(1).float().mean())
+    return region, held
+
+
+def region_around(
+    image: MetaTensor, middle: Sequence[int], size: Sequence[int], outside: float
+) -> tuple[MetaTensor, list[int]]:
+    """Cut the region around a voxel. Deterministic.
+
+    Args:
+        image: ``(C, D, H, W)``.
+        middle: index (d, h, w) of the voxel, which may lie outside.
+        size: voxels of the region.
+        outside: intensity beyond the ends of the image.
+
+    Returns:
+        The region ``(C, *size)`` with its place in the world, and the index of its first voxel in the image.
+    """
+    start = torch.tensor([int(m) - int(n) // 2 for m, n in zip(middle, size, strict=True)])
     stop = start + torch.tensor(list(size))
-    held = float(((found >= start) & (found < stop)).all(1).float().mean())
-    kept = torch.where(inside, image, torch.full_like(image, outside))
-    border = torch.maximum(-start, stop - torch.tensor(inside.shape[1:])).clamp(min=0)
+    border = torch.maximum(-start, stop - torch.tensor(image.shape[1:])).clamp(min=0)
     around = [int(n) for n in border]
-    padded = BorderPad([n for n in around for _ in range(2)], value=outside)(kept)
+    padded = BorderPad([n for n in around for _ in range(2)], value=outside)(image)
     region = SpatialCrop(roi_start=start + border, roi_end=stop + border)(padded)
-    return cast(MetaTensor, region), held
+    return cast(MetaTensor, region), [int(n) for n in start]

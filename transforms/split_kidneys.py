@@ -24,9 +24,11 @@ __all__ = [
     "RIGHT",
     "KidneySplit",
     "SplitKidneysd",
+    "body_mask",
     "body_midline",
     "bounding_box",
     "cut_sides",
+    "mirrored_places",
     "split_kidneys",
 ]
 
@@ -141,8 +143,10 @@ def cut_sides(labels: np.ndarray) -> tuple[str, ...]:
     return tuple(name for name, label in (("right", RIGHT), ("left", LEFT)) if label in found)
 
 
-def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float | None = None) -> float:
-    """Middle of the body, x in RAS+ mm: the median over the slices of the middle between its two sides.
+def body_mask(
+    image: np.ndarray, affine: np.ndarray, threshold: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The body in a scan, coarsely: what lies above a threshold and hangs together.
 
     Args:
         image: ``(I, J, K)``, CT or MR, with its own intensities.
@@ -150,11 +154,13 @@ def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float | None 
         threshold: the largest component above it is the body. None takes -300 HU where there are Hounsfield
             units at all, which intensities below -500 tell, and a tenth of the brightest hundredth elsewhere.
 
+    Returns:
+        bool, every n-th voxel of a long scan, and the affine of these voxels.
+
     Raises:
         ValueError: if nothing lies above the threshold.
     """
     image, affine = np.asarray(image), np.asarray(affine, float)
-    # Sides need no fine grid: of a long scan every n-th voxel.
     step = max(1, round((image.size / _ENOUGH_VOXELS) ** (1 / 3)))
     image, affine = image[::step, ::step, ::step], affine @ np.diag([step, step, step, 1.0])
     if threshold is None:
@@ -163,7 +169,21 @@ def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float | None 
     parts, count = ndimage.label(image > threshold)
     if not count:
         raise ValueError(f"threshold must be below the body's intensities, got {threshold}")
-    body = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+    return parts == np.bincount(parts.ravel())[1:].argmax() + 1, affine
+
+
+def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float | None = None) -> float:
+    """Middle of the body, x in RAS+ mm: the median over the slices of the middle between its two sides.
+
+    Args:
+        image: see :func:`body_mask`.
+        affine: see there.
+        threshold: see there.
+
+    Raises:
+        ValueError: if nothing lies above the threshold.
+    """
+    body, affine = body_mask(image, affine, threshold)
     x = _across(body.shape, affine)
     # Slices across the axis that runs from foot to head.
     axis = int(np.abs(affine[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
@@ -173,6 +193,32 @@ def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float | None 
             found = where[inside]
             middles.append((found.min() + found.max()) / 2)
     return float(np.median(middles))
+
+
+def mirrored_places(
+    image: np.ndarray, affine: np.ndarray, lateral_mm: float, depth_mm: float
+) -> dict[str, np.ndarray]:
+    """Where kidneys are to be expected, told by the body's symmetry alone, without a label.
+
+    Both places lie as far from the midline, as far before the back, and at the middle of the scan's height.
+
+    Args:
+        image: see :func:`body_mask`.
+        affine: see there.
+        lateral_mm: distance from the midline.
+        depth_mm: distance from the back.
+
+    Returns:
+        "right" and "left" -> point, RAS+ mm.
+    """
+    body, coarse = body_mask(image, affine)
+    inside = np.argwhere(body) @ coarse[:3, :3].T + coarse[:3, 3]
+    x, back = body_midline(image, affine), float(np.percentile(inside[:, 1], 1))
+    height = float(inside[:, 2].min() + inside[:, 2].max()) / 2
+    return {
+        side: np.array([x + sign * lateral_mm, back + depth_mm, height])
+        for side, sign in (("right", 1), ("left", -1))
+    }
 
 
 class SplitKidneysd(MapTransform):

@@ -28,7 +28,16 @@ log = logging.getLogger(__name__)
 
 _TRUNK = ("slices", "width", "batch_norm", "conv2_stride", "volumetric", "subtract_mean")
 _DEFAULTS = {"volumetric": False, "subtract_mean": False}
-_DENSE = ("width", "growth", "layers", "group_size", "spacing_mm", "window_hu", "window_percentiles")
+_DENSE = (
+    "width",
+    "growth",
+    "layers",
+    "group_size",
+    "spacing_mm",
+    "window_hu",
+    "window_percentiles",
+    "window_stretch",
+)
 _PREFIX = "trunk."
 
 

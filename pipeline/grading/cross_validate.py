@@ -21,7 +21,6 @@ import argparse
 import csv
 import json
 import logging
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ from siamed.pipeline.datasets.spider import read_gradings
 from siamed.pipeline.datasets.splits import fold_parts, read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
+from siamed.pipeline.experiments.train_fold import is_finished, train_fold
 from siamed.pipeline.experiments.transfer import check_left_out
 from siamed.pipeline.tasks import is_ordered
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX
@@ -79,18 +79,12 @@ def train(
     Raises:
         ValueError: if the pretraining did not leave out the same fold.
     """
-    done = read_json(output_dir / "run.json")
-    if done is None or done["status"] != "FINISHED":
-        config = bundle_path(BUNDLE) / "configs" / "train.yaml"
-        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config)]
-        command += ["--crops_file", str(crops_file), "--output_dir", str(output_dir), "--fold", str(fold)]
-        command += ["--hparams#seed", str(seed), *options]
-        if pretrained is not None:
-            source = Path(pretrained.format(fold=fold))
-            check_left_out(source, bundle_path(BUNDLE) / "configs" / "folds.json", fold, "pretrained")
-            command += ["--pretrained", str(source.absolute())]
-        subprocess.run(command, check=True)
-    return output_dir
+    words = ["--crops_file", str(crops_file), "--hparams#seed", str(seed), *options]
+    if pretrained is not None and not is_finished(output_dir):
+        source = Path(pretrained.format(fold=fold))
+        check_left_out(source, bundle_path(BUNDLE) / "configs" / "folds.json", fold, "pretrained")
+        words += ["--pretrained", str(source.absolute())]
+    return train_fold(BUNDLE, fold, output_dir, words)
 
 
 def looks(grader: DiscGrader, crops: DiscCrops) -> dict[str, list[torch.Tensor]]:

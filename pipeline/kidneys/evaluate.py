@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImage, LoadImaged
+from monai.transforms import LoadImage
 from tqdm import tqdm
 
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_network, run_network
 from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
 from siamed.pipeline.experiments.files import write_json
-from siamed.pipeline.experiments.seeds import epoch_seed
 from siamed.pipeline.segmentation.inference import Segmenter
 from siamed.pipeline.segmentation.metrics import (
     boundary_difference,
@@ -39,7 +38,7 @@ from siamed.pipeline.segmentation.metrics import (
     volume_ml,
 )
 from siamed.pipeline.synthesis.prepare import map_items
-from siamed.transforms.rand_ct_appearance import RandCTAppearanced
+from siamed.pipeline.synthesis.render import rendered
 from siamed.transforms.split_kidneys import LEFT, RIGHT, body_midline, split_kidneys
 
 from .sides import kidneys_of
@@ -146,18 +145,11 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _maps(maps: Path, split: Path, fold: int | None, seed: int, every: int) -> Iterator[EvaluatedCase]:
-    items = [
-        {**item, "origin": origin}
-        for origin in ("kits19", "chaos")
-        for item in map_items(maps, split, fold, "validation", [origin])
-    ][::every]
-    render = RandCTAppearanced("tissues")
-    show = Compose([LoadImaged("tissues", ensure_channel_first=True, dtype=np.uint8), render])
-    for index, item in enumerate(tqdm(items, desc="maps", mininterval=5.0, disable=not sys.stderr.isatty())):
-        render.set_random_state(seed=epoch_seed(seed, 0, index))
-        seen = show(item)
-        truth = np.asarray(seen["label"][0]) > 0
-        yield EvaluatedCase(item["map_id"], item["subject_id"], item["origin"], seen["image"], truth)
+    origins = ("kits19", "chaos")
+    items = [item for origin in origins for item in map_items(maps, split, fold, "validation", [origin])]
+    for item, image, label in rendered(items[::every], seed):
+        truth = np.asarray(label[0]) > 0
+        yield EvaluatedCase(item["map_id"], item["subject_id"], item["origin"], image, truth)
 
 
 def labelled_cases(

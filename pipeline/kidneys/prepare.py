@@ -2,12 +2,19 @@
 
     python -m siamed.pipeline.kidneys.prepare --dataset_dir SCANS --labels 2 3 --bundle BUNDLE --out volumes
     python -m siamed.pipeline.kidneys.prepare --masks MASKS --labels 1 2 --bundle BUNDLE --out volumes
+    python -m siamed.pipeline.kidneys.prepare --maps MAPS --bundle BUNDLE --out volumes
+    python -m siamed.pipeline.kidneys.prepare --dataset_dir SCANS --without_labels --bundle BUNDLE --out OUT
 
 Scans are prepared as the bundle's network will see them, kidneys are parted by side in the patient, and the
-fixed region around each is cut with everything else removed [dhere2021, Sec. 2]. With ``--masks``, label maps
-alone, or ``--shape``, volumes show the shape: 1 in the kidney, 0 elsewhere. Beside ``volumes.csv`` lies
-``outcomes.csv``: how each scan ended. Only scans with two kidneys give volumes, as a pair asks which side
-[D-0074]. The crops come from label maps: what the proxy learns has seen labels.
+fixed region around each is cut with everything else removed [dhere2021, Sec. 2]. ``--maps`` renders an image
+from each map of tissues. With ``--masks``, label maps alone, or ``--shape``, volumes show the shape: 1 in the
+kidney, 0 elsewhere. Only scans with two kidneys give volumes, as a pair asks which side [D-0074].
+
+These crops come from label maps: what the proxy learns has seen labels. ``--without_labels`` needs none: it
+cuts the same region at two places that mirror each other in the body, and removes nothing [D-0075].
+
+Beside ``volumes.csv`` lies ``outcomes.csv``: how each scan ended, and the share of each kidney inside its
+region where that is known.
 """
 
 from __future__ import annotations
@@ -17,7 +24,8 @@ import csv
 import logging
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +33,7 @@ import nibabel
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.transforms import LoadImage
 from tqdm import tqdm
 
 from siamed.pipeline.bundles import bundle_hparams
@@ -34,15 +43,51 @@ from siamed.pipeline.experiments.files import replace_file
 from siamed.pipeline.pairs.prepare import save_volume
 from siamed.pipeline.pairs.volumes import KIDNEYS, VolumeTable
 from siamed.pipeline.segmentation.preprocessing import preprocessing
-from siamed.transforms.kidney_region import kidney_region
-from siamed.transforms.split_kidneys import LEFT, RIGHT, split_kidneys
+from siamed.pipeline.synthesis.prepare import all_maps
+from siamed.pipeline.synthesis.render import rendered
+from siamed.transforms.kidney_region import kidney_region, region_around
+from siamed.transforms.split_kidneys import LEFT, RIGHT, mirrored_places, split_kidneys
 
-__all__ = ["mask_manifest", "main", "prepare_kidneys"]
+__all__ = [
+    "Prepared",
+    "cut_kidneys",
+    "cut_mirrored",
+    "labelled_scans",
+    "main",
+    "mask_manifest",
+    "prepare_kidneys",
+    "rendered_maps",
+    "scans_without_labels",
+]
 
 log = logging.getLogger(__name__)
 
 _STEPS = 1000  # intensities have unit variance: a thousandth of it is kept
 _OUTCOMES = ("case_id", "subject_id", "outcome", "cut", "right_inside", "left_inside")
+# Of adults: kidneys lie six to seven centimeters beside the spine's middle, and as far before the back.
+_LATERAL_MM, _DEPTH_MM = 65.0, 70.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One scan as the network sees it.
+
+    Args:
+        row: which scan of which patient.
+        image: ``(1, D, H, W)``, canonical axes.
+        mask: the same, 1 in kidneys; None where there is no label map.
+        cut: sides that the file itself cuts.
+        places: "right" and "left" -> point in RAS+ mm where there is no label map.
+    """
+
+    row: ScanRow
+    image: MetaTensor
+    mask: MetaTensor | None = None
+    cut: tuple[str, ...] = ()
+    places: Mapping[str, np.ndarray] | None = None
+
+
+Cutter = Callable[[Prepared, Sequence[int]], tuple[str, dict[str, tuple[MetaTensor, str]]]]
 
 
 def mask_manifest(folder: str | Path) -> Manifest:
@@ -59,56 +104,127 @@ def mask_manifest(folder: str | Path) -> Manifest:
     return Manifest(root, tuple(ScanRow(s, s, "", n, n) for s, n in zip(stems, names, strict=True)), {})
 
 
+def labelled_scans(
+    manifest: Manifest, labels: Sequence[int], hparams: Mapping[str, Any], shape: bool
+) -> Iterator[Prepared]:
+    """Scans with label maps.
+
+    Args:
+        manifest: of the scans; those without a label map are left out.
+        labels: values of the label maps that are kidney, or belong to one.
+        hparams: of the bundle: how scans are prepared.
+        shape: the mask is shown in the image's place.
+    """
+    prepare = preprocessing(hparams, labels)
+    for scan in _shown([row for row in manifest.scans if row.label]):
+        seen = prepare({key: str(manifest.root / getattr(scan, key)) for key in ("image", "label")})
+        file = nibabel.Nifti1Image.from_filename(manifest.root / scan.label)
+        cut = split_kidneys(
+            np.isin(np.asarray(file.dataobj), labels), np.asarray(file.affine)
+        ).cut  # not what is padded
+        image = seen["label"].float() if shape else seen["image"]
+        yield Prepared(scan, image, seen["label"], cut)
+
+
+def scans_without_labels(manifest: Manifest, hparams: Mapping[str, Any]) -> Iterator[Prepared]:
+    """Scans alone, and where their body says that kidneys are to be expected."""
+    load, prepare = LoadImage(ensure_channel_first=True), preprocessing(hparams, load=False)
+    for scan in _shown(manifest.scans):
+        image = load(manifest.root / scan.image)
+        places = mirrored_places(
+            np.asarray(image.as_tensor()[0]), np.asarray(image.affine), _LATERAL_MM, _DEPTH_MM
+        )
+        seen = prepare({"image": image})["image"]
+        yield Prepared(scan, seen, places=places)
+
+
+def rendered_maps(maps: Path, hparams: Mapping[str, Any], seed: int, shape: bool) -> Iterator[Prepared]:
+    """Images rendered from maps of tissues, one of each."""
+    prepare = preprocessing(hparams, [1], load=False)
+    for item, image, label in rendered(all_maps(maps), seed):
+        cut = split_kidneys(np.asarray(label[0]) > 0, np.asarray(label.affine)).cut
+        seen = prepare({"image": image, "label": label})
+        shown = seen["label"].float() if shape else seen["image"]
+        row = ScanRow(item["map_id"], item["subject_id"], "CT", item["tissues"], item["tissues"])
+        yield Prepared(row, shown, seen["label"], cut)
+
+
+def _shown(scans: Sequence[ScanRow]) -> Iterator[ScanRow]:
+    return iter(tqdm(scans, desc="scans", mininterval=5.0, disable=not sys.stderr.isatty()))
+
+
+def cut_kidneys(scan: Prepared, size: Sequence[int]) -> tuple[str, dict[str, tuple[MetaTensor, str]]]:
+    """The region around each kidney of a scan with a label map, everything else removed.
+
+    Args:
+        scan: with a mask.
+        size: voxels of the region.
+
+    Returns:
+        The outcome of :func:`~siamed.transforms.split_kidneys.split_kidneys`, and where it is "two_kidneys",
+        "right" and "left" -> region and share of the kidney inside it, as text.
+    """
+    if scan.mask is None:
+        raise ValueError(f"scan must have a mask, {scan.row.case_id} has none")
+    split = split_kidneys(np.asarray(scan.mask.as_tensor()[0]), np.asarray(scan.mask.affine))
+    if split.outcome != "two_kidneys":
+        return split.outcome, {}
+    found = {}
+    for side, label in (("right", RIGHT), ("left", LEFT)):
+        own = torch.from_numpy(split.labels == label)[None]
+        volume, share = kidney_region(scan.image, own, size, 0.0)
+        found[side] = (volume, f"{share:.4f}")
+    return split.outcome, found
+
+
+def cut_mirrored(scan: Prepared, size: Sequence[int]) -> tuple[str, dict[str, tuple[MetaTensor, str]]]:
+    """The regions around two places that mirror each other, with all that is in them; see
+    :func:`cut_kidneys`."""
+    if scan.places is None:
+        raise ValueError(f"scan must have places, {scan.row.case_id} has none")
+    to_voxel = np.linalg.inv(np.asarray(scan.image.affine, float))
+    found = {}
+    for side, place in scan.places.items():
+        middle = np.rint(to_voxel[:3, :3] @ place + to_voxel[:3, 3]).astype(int).tolist()
+        found[side] = (region_around(scan.image, middle, size, 0.0)[0], "")
+    return "mirrored", found
+
+
 def prepare_kidneys(
-    manifest: Manifest, labels: Sequence[int], hparams: Mapping[str, Any], out: str | Path, shape: bool
+    scans: Iterable[Prepared], cut: Cutter, size: Sequence[int], out: str | Path
 ) -> VolumeTable:
     """Cut and write; see the module.
 
     Args:
-        manifest: scans with label maps.
-        labels: values of the label maps that are kidney, or belong to one.
-        hparams: of the bundle: how scans are prepared, and ``region``, the size of a volume.
+        scans: prepared.
+        cut: :func:`cut_kidneys` or :func:`cut_mirrored`.
+        size: voxels of a volume.
         out: folder to write to.
-        shape: show the shape alone.
 
     Raises:
         ValueError: if no scan shows two kidneys.
     """
     rows: list[Sequence[str]] = []
     outcomes: list[Sequence[str]] = []
-    prepare = preprocessing(hparams, labels)
-    scans = [row for row in manifest.scans if row.label]
-    for scan in tqdm(scans, desc="scans", mininterval=5.0, disable=not sys.stderr.isatty()):
-        seen = prepare({key: str(manifest.root / getattr(scan, key)) for key in ("image", "label")})
-        mask: MetaTensor = seen["label"]
-        split = split_kidneys(np.asarray(mask.as_tensor()[0]), np.asarray(mask.affine))
-        cut = _cut_in_file(manifest.root / scan.label, labels)
-        shares = ["", ""]
-        if split.outcome == "two_kidneys":
-            image: MetaTensor = seen["label"].float() if shape else seen["image"]
-            for place, (level, side) in enumerate(zip(KIDNEYS, (RIGHT, LEFT), strict=True)):
-                own = torch.from_numpy(split.labels == side)[None]
-                volume, share = kidney_region(image, own, hparams["region"], 0.0)
-                shares[place] = f"{share:.4f}"
-                path = Path("volumes", scan.case_id, f"{level.replace(' ', '_')}.nii.gz")
-                digest = save_volume(Path(out) / path, volume, _STEPS, np.int16)
-                person = (scan.subject_id, scan.family_id, scan.case_id, scan.order, scan.sequence)
+    for scan in scans:
+        row, (outcome, found) = scan.row, cut(scan, size)
+        for level in KIDNEYS:
+            side = level.split()[0]
+            if side in found:
+                path = Path("volumes", row.case_id, f"{level.replace(' ', '_')}.nii.gz")
+                digest = save_volume(Path(out) / path, found[side][0], _STEPS, np.int16)
+                person = (row.subject_id, row.family_id, row.case_id, row.order, row.sequence)
                 rows.append((*person, level, path.as_posix(), digest))
-        outcomes.append((scan.case_id, scan.subject_id, split.outcome, " ".join(cut), *shares))
+        shares = [found[side][1] if side in found else "" for side in ("right", "left")]
+        outcomes.append((row.case_id, row.subject_id, outcome, " ".join(scan.cut), *shares))
     _write_outcomes(Path(out) / "outcomes.csv", outcomes)
     counts = Counter(outcome for _, _, outcome, *_ in outcomes)
     log.info("%s", ", ".join(f"{name}: {count}" for name, count in counts.most_common()))
     if not rows:
-        raise ValueError(f"scans must show two kidneys, none of {len(scans)} does")
+        raise ValueError(f"scans must show two kidneys, none of {len(outcomes)} does")
     table = VolumeTable.from_rows(out, rows)
     table.write()
     return table
-
-
-def _cut_in_file(path: Path, labels: Sequence[int]) -> tuple[str, ...]:
-    """Sides that the scan cuts; what is padded hides it."""
-    image = nibabel.Nifti1Image.from_filename(path)
-    return split_kidneys(np.isin(np.asarray(image.dataobj), labels), np.asarray(image.affine)).cut
 
 
 def _write_outcomes(path: Path, rows: Sequence[Sequence[str]]) -> None:
@@ -119,22 +235,39 @@ def _write_outcomes(path: Path, rows: Sequence[Sequence[str]]) -> None:
     replace_file(path, write)
 
 
+def _scans(chosen: argparse.Namespace, hparams: Mapping[str, Any]) -> Iterator[Prepared]:
+    if chosen.maps is not None:
+        return rendered_maps(chosen.maps, hparams, chosen.seed, chosen.shape)
+    if chosen.masks is not None:
+        return labelled_scans(mask_manifest(chosen.masks), chosen.labels, hparams, shape=True)
+    manifest = segmentation_manifest(chosen.dataset_dir)
+    if chosen.without_labels:
+        return scans_without_labels(manifest, hparams)
+    return labelled_scans(manifest, chosen.labels, hparams, chosen.shape)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--dataset_dir", type=Path, help="scans with label maps")
     given.add_argument("--masks", type=Path, help="a folder of label maps alone")
-    parser.add_argument("--labels", type=int, nargs="+", required=True, help="values that are kidney")
+    given.add_argument("--maps", type=Path, help="maps of tissues, of siamed.pipeline.synthesis.prepare")
+    parser.add_argument("--labels", type=int, nargs="+", help="values that are kidney")
+    parser.add_argument("--without_labels", action="store_true", help="places by the body's symmetry alone")
     parser.add_argument("--bundle", required=True, help="its hyper-parameters say how scans are prepared")
     parser.add_argument("--out", type=Path, required=True, help="folder for the volumes and volumes.csv")
     parser.add_argument("--shape", action="store_true", help="show the shape alone")
+    parser.add_argument("--seed", type=int, default=0, help="of the rendering of maps")
     chosen = parser.parse_args(arguments)
+    if chosen.without_labels and (chosen.dataset_dir is None or chosen.shape or chosen.labels):
+        parser.error("--without_labels goes with --dataset_dir, and with neither --labels nor --shape")
+    if chosen.maps is None and not chosen.without_labels and not chosen.labels:
+        parser.error("--labels must say which values are kidney")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    masks = chosen.masks is not None
-    manifest = mask_manifest(chosen.masks) if masks else segmentation_manifest(chosen.dataset_dir)
     hparams = bundle_hparams(chosen.bundle)
-    prepare_kidneys(manifest, chosen.labels, hparams, chosen.out, chosen.shape or masks)
+    cut = cut_mirrored if chosen.without_labels else cut_kidneys
+    prepare_kidneys(_scans(chosen, hparams), cut, hparams["region"], chosen.out)
     return 0
 
 

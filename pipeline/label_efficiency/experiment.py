@@ -1,7 +1,8 @@
 """Run a label-efficiency experiment: pretrain, train every cell, score, compare; resumable at any moment.
 
 What is written: ``splits/`` (the nested lists of labelled subjects), ``sources/`` and ``trainings/`` (a
-folder a run), ``label_efficiency.json`` (every figure), ``table.md``, ``label_efficiency.png``, ``run.json``.
+folder a run), ``label_efficiency.json`` (every figure), ``table.md``, ``label_efficiency.png``, ``run.json``;
+and where the trainings watch themselves at more than two epochs, ``epochs.png``: how each arm learns.
 In MLflow the experiment is a run, and each training one below it.
 """
 
@@ -20,11 +21,12 @@ import numpy as np
 
 from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.experiments.files import read_json, replace_file, sha256_of, write_json
+from siamed.pipeline.experiments.record import RUN_FILE
 from siamed.pipeline.experiments.transfer import check_left_out
-from siamed.pipeline.tracking import TrackedExperiment
+from siamed.pipeline.tracking import HISTORY_FILE, TrackedExperiment
 
 from .config import Experiment, Source
-from .figures import draw_curves, draw_parts, markdown_parts, markdown_table
+from .figures import draw_curves, draw_epochs, draw_parts, markdown_parts, markdown_table
 from .plan import Cell, cells, write_split
 from .statistics import Scores, adjust, summarize
 from .training import SCORES_FILE, Training, failure_of, is_done, run_all
@@ -102,10 +104,8 @@ def run_experiment(
         failures = _run(trainings, jobs, "training", show)
         outcome = _conclude(experiment, plan, out, failures, leave_out)
         if outcome.summary is not None:
-            tracked.log(
-                _metrics(outcome.summary),
-                [out / name for name in (RESULT_FILE, "table.md", "label_efficiency.png")],
-            )
+            written = [out / n for n in (RESULT_FILE, "table.md", "label_efficiency.png", "epochs.png")]
+            tracked.log(_metrics(outcome.summary), [file for file in written if file.is_file()])
         if failures:
             tracked.fail(f"{len(failures)} trainings failed")
     return outcome
@@ -231,7 +231,28 @@ def _conclude(
     else:
         figure = draw_parts(parts, scorer.measure, title)
     replace_file(out / "label_efficiency.png", partial(figure.savefig, dpi=150, format="png"))
+    largest = [cell for cell in plan if cell.seed in whole and cell.budget == experiment.budgets[-1]]
+    metric, watched = _watched([(cell.arm, out / cell.place) for cell in largest])
+    if watched and all(len(epochs) > 2 for epochs in watched.values()):
+        what = f"{metric.removeprefix('val_')}, watched subjects"
+        figure = draw_epochs(watched, what, f"{title}, {texts[-1]} labelled", experiment.reference)
+        replace_file(out / "epochs.png", partial(figure.savefig, dpi=150, format="png"))
     return Outcome(content, table, failures)
+
+
+def _watched(runs: Collection[tuple[str, Path]]) -> tuple[str, dict[str, dict[int, list[float]]]]:
+    """The metric that the trainings watch: its name, and arm -> epoch -> its value in each of them."""
+    found: dict[str, dict[int, list[float]]] = {}
+    name = ""
+    for arm, run in runs:
+        best, history = read_json(run / RUN_FILE)["best_metric"], read_json(run / HISTORY_FILE)
+        if best is None or history is None:
+            return "", {}
+        name = f"val_{best['name']}"
+        for row in history:
+            if name in row:
+                found.setdefault(arm, {}).setdefault(row["epoch"], []).append(row[name])
+    return name, found
 
 
 def _gather(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
-__all__ = ["draw_curves", "draw_parts", "markdown_parts", "markdown_table"]
+__all__ = ["draw_curves", "draw_epochs", "draw_parts", "markdown_parts", "markdown_table"]
 
 
 def draw_curves(summary: Mapping[str, Any], measure: str, title: str) -> Figure:
@@ -40,6 +41,36 @@ def draw_curves(summary: Mapping[str, Any], measure: str, title: str) -> Figure:
     axes.set_xticks(counts, [f"{count:.0f}" for count in counts])
     axes.set_xlabel("labelled subjects")
     axes.set_ylabel(measure)
+    axes.set_title(title)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def draw_epochs(
+    watched: Mapping[str, Mapping[int, Sequence[float]]], metric: str, title: str, reference: str
+) -> Figure:
+    """How each arm learns: a metric on the watched subjects epoch by epoch [dhere2021, Fig. 5].
+
+    Args:
+        watched: arm -> epoch -> the metric of every fold and seed.
+        metric: its name.
+        title: over the plot.
+        reference: the arm that the others are compared with.
+
+    Returns:
+        The figure: means over folds and seeds, and bands of one standard error; the caller owns it.
+    """
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for arm, values in watched.items():
+        epochs = sorted(values)
+        mean = np.array([np.mean(values[epoch]) for epoch in epochs])
+        error = np.array([np.std(values[epoch]) / np.sqrt(len(values[epoch])) for epoch in epochs])
+        style: dict[str, Any] = {"color": "black", "linestyle": "--"} if arm == reference else {}
+        (line,) = axes.plot(epochs, mean, marker="o", markersize=3, label=_words(arm), **style)
+        axes.fill_between(epochs, mean - error, mean + error, color=line.get_color(), alpha=0.15)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(metric)
     axes.set_title(title)
     axes.legend(fontsize="small")
     return figure

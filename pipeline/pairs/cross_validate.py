@@ -18,7 +18,6 @@ import argparse
 import csv
 import json
 import logging
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,19 +27,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch.utils.data import DataLoader
 
 from siamed.pipeline.bundles import bundle_path, run_network
 from siamed.pipeline.datasets.splits import read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
-from siamed.pipeline.experiments.files import read_json, replace_file, write_json
+from siamed.pipeline.experiments.files import replace_file, write_json
+from siamed.pipeline.experiments.train_fold import train_fold
 from siamed.transforms.rand_volume_view import RandVolumeViewd
 
 from .calibration import fit_calibration
 from .controls import TRACES, TracesOfAcquisition, acquisition_features
 from .figures import draw_distances
-from .metrics import Compared, compare_columns, compare_volumes, distance_matrix, effective_rank
+from .metrics import (
+    Compared,
+    compare_columns,
+    compare_volumes,
+    distance_matrix,
+    effective_rank,
+    pooled_auc,
+)
 from .sampling import PairSampler
 from .training_data import PairDataset, acquisition_pairs, fold_table, load_volumes
 from .volumes import LEVELS, VolumeTable, level_indices
@@ -72,17 +78,6 @@ class FoldPairs:
     predicted: np.ndarray
     traces: dict[str, np.ndarray]
     rank: float
-
-
-def train(fold: int, dataset_dir: Path, output_dir: Path, options: Sequence[str] = ()) -> Path:
-    """Train one fold by the bundle's configuration, or resume it; returns the run's folder."""
-    done = read_json(output_dir / "run.json")
-    if done is None or done["status"] != "FINISHED":
-        config = bundle_path(BUNDLE) / "configs" / "train.yaml"
-        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config)]
-        command += ["--dataset_dir", str(dataset_dir), "--output_dir", str(output_dir), "--fold", str(fold)]
-        subprocess.run([*command, *options], check=True)
-    return output_dir
 
 
 @torch.inference_mode()
@@ -138,28 +133,6 @@ def read_scanners(path: str | Path) -> dict[str, str]:
     return {row["patient_id"]: row["model"] for row in rows}
 
 
-def _auc(parts: Sequence[Compared], draws: int) -> dict[str, Any]:
-    """AUC pooled over folds, each fold's own, and an interval over patients, who are drawn whole."""
-    names = ("distance", "same", "first", "second")
-    pooled = Compared(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-    people, places = np.unique(np.concatenate([pooled.first, pooled.second]), return_inverse=True)
-    one, other = np.split(places, 2)
-    rng, samples = np.random.default_rng(0), []
-    for _ in range(draws):
-        weight = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people))
-        # A positive comparison is one patient's, a negative one is there as often as both patients are.
-        times = np.where(pooled.same, weight[one], weight[one] * weight[other])
-        if times[pooled.same].any() and times[~pooled.same].any():
-            samples.append(roc_auc_score(pooled.same, -pooled.distance, sample_weight=times))
-    return {
-        "auc": pooled.auc,
-        "interval_95_over_patients": [float(v) for v in np.percentile(samples, [2.5, 97.5])],
-        "folds": [part.auc for part in parts],
-        "of_one_person": int(pooled.same.sum()),
-        "of_two_persons": int((~pooled.same).sum()),
-    }
-
-
 def _both(
     folds: Sequence[FoldPairs],
     distances: Sequence[np.ndarray],
@@ -175,7 +148,7 @@ def _both(
         ]
         if scanners is not None:
             parts = [_within_scanner(part, scanners) for part in parts]
-        figures[name] = _auc(parts, draws)
+        figures[name] = pooled_auc(parts, draws)
     return figures
 
 
@@ -245,11 +218,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     if "--tracking_uri" not in options:  # one store for all trainings
         options += ["--tracking_uri", f"sqlite:///{chosen.out.resolve() / 'mlruns.db'}"]
+    options += ["--dataset_dir", str(chosen.dataset_dir)]
     split, volumes_file = bundle_path(BUNDLE) / "configs" / "folds.json", chosen.dataset_dir / "volumes.csv"
     numbers = range(len(read_folds(split))) if chosen.folds is None else chosen.folds
     folds: list[FoldPairs] = []
     for fold in numbers:
-        run = train(fold, chosen.dataset_dir, chosen.out / f"fold_{fold}", options)
+        run = train_fold(BUNDLE, fold, chosen.out / f"fold_{fold}", options)
         folds.append(embed_fold(run, volumes_file, split, fold))
         log.info("fold %d: %s", fold, json.dumps(summarize(folds[-1:], draws=100)["same_person"]))
     summary = summarize(folds, read_scanners(chosen.scanners) if chosen.scanners else None)

@@ -1,4 +1,4 @@
-"""Embeddings of vertebral bodies as a MONAI evaluator makes them: volumes of a folder in, one file out."""
+"""Embeddings as a MONAI evaluator makes them: volumes of a folder in, one file out."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from siamed.transforms.rand_volume_view import VolumeView, apply_volume_views
 
 from .volumes import LEVELS
 
-__all__ = ["EmbeddingInferer", "SaveEmbeddings"]
+__all__ = ["EmbeddingInferer", "SaveEmbeddings", "WholeVolumeInferer"]
 
 log = logging.getLogger(__name__)
 
 
 class EmbeddingInferer(Inferer):
-    """Embed a batch of volumes ``(B, 1, D, H, W)``, D odd or the network's own number of slices.
+    """Embed vertebral bodies or discs ``(B, 1, D, H, W)``, D odd or the network's own number of slices.
 
     Args:
         hparams: of the bundle: slices, field_px, input_size.
@@ -51,11 +51,25 @@ class EmbeddingInferer(Inferer):
         return network(seen[:, None].expand(-1, 2, -1, -1, -1))[:, 0]
 
 
+class WholeVolumeInferer(Inferer):
+    """Embed a batch of volumes ``(B, 1, D, H, W)`` as they are, of the size that the network takes.
+
+    Returns:
+        ``(B, E)``.
+    """
+
+    def __call__(  # type: ignore[override]
+        self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        # The network takes pairs: a volume beside itself.
+        return network(torch.as_tensor(inputs).expand(-1, 2, -1, -1, -1))[:, 0]
+
+
 class SaveEmbeddings:
     """Gather the embeddings of all volumes in ``embeddings.npz``.
 
-    The file holds ``name (N,)``, ``embedding (N, E)`` float32, ``level (N,)``, the likeliest level, and
-    ``level_probability (N,)``.
+    The file holds ``name (N,)`` and ``embedding (N, E)`` float32; of a network that tells levels also
+    ``level (N,)``, the likeliest level, and ``level_probability (N,)``.
 
     Args:
         output_dir: folder, made if missing.
@@ -80,12 +94,10 @@ class SaveEmbeddings:
 
     def _write(self, engine: Any) -> None:
         outputs = torch.cat(self._outputs)
-        probability, level = outputs[:, self.embedding :].softmax(1).max(1)
-        content = {
-            "name": np.array(self._names),
-            "embedding": outputs[:, : self.embedding].numpy(),
-            "level": np.array(LEVELS)[level.numpy()],
-            "level_probability": probability.numpy(),
-        }
+        content = {"name": np.array(self._names), "embedding": outputs[:, : self.embedding].numpy()}
+        if outputs.shape[1] > self.embedding:
+            probability, level = outputs[:, self.embedding :].softmax(1).max(1)
+            content["level"] = np.array(LEVELS)[level.numpy()]
+            content["level_probability"] = probability.numpy()
         write_npz(self.folder / "embeddings.npz", content)
         log.info("%d embeddings written", len(self._names))

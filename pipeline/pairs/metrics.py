@@ -28,7 +28,9 @@ pair accuracy
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +52,7 @@ __all__ = [
     "effective_rank",
     "given_pair_metrics",
     "pair_metrics",
+    "pooled_auc",
 ]
 
 METRICS = ("same_person_auc", "column_auc", "level_accuracy", "embedding_spread", "effective_rank")
@@ -117,6 +120,33 @@ def compare_columns(
     np.add.at(shared, (place[one], place[other]), 1)
     a, b = np.nonzero(shared >= least)
     return Compared(total[a, b] / shared[a, b], a == b, names[a], names[b])
+
+
+def pooled_auc(parts: Sequence[Compared], draws: int) -> dict[str, Any]:
+    """AUC pooled over folds, each fold's own, and an interval over patients, who are drawn whole.
+
+    Args:
+        parts: comparisons of each fold, ``first`` and ``second`` naming patients.
+        draws: bootstrap samples of the interval.
+    """
+    names = ("distance", "same", "first", "second")
+    pooled = Compared(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    people, places = np.unique(np.concatenate([pooled.first, pooled.second]), return_inverse=True)
+    one, other = np.split(places, 2)
+    rng, samples = np.random.default_rng(0), []
+    for _ in range(draws):
+        weight = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people))
+        # A comparison within a patient is there as often as the patient is, one of two as both are together.
+        times = np.where(one == other, weight[one], weight[one] * weight[other])
+        if times[pooled.same].any() and times[~pooled.same].any():
+            samples.append(roc_auc_score(pooled.same, -pooled.distance, sample_weight=times))
+    return {
+        "auc": pooled.auc,
+        "interval_95_over_patients": [float(v) for v in np.percentile(samples, [2.5, 97.5])],
+        "folds": [part.auc for part in parts],
+        "same": int(pooled.same.sum()),
+        "different": int((~pooled.same).sum()),
+    }
 
 
 def effective_rank(embeddings: np.ndarray) -> float:

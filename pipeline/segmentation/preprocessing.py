@@ -3,7 +3,9 @@
 Axes of the canonical volume ``(1, D, H, W)``: D from superior to inferior, H from anterior to posterior, W
 from the patient's right to the left (axis codes "IPL"), so that sides lie alike in every scan. All of it is
 stock MONAI, put together from the hyper-parameters of a bundle: ``spacing_mm`` (D, H, W), ``divisor``, and
-either ``window_hu`` (CT) or ``window_percentiles`` (MR, whose intensities have no unit).
+either ``window_hu`` (CT) or ``window_percentiles`` (MR, whose intensities have no unit), whose upper end may
+be raised by a factor ``window_stretch``: a percentile that lies within the body is steadier from scan to scan
+than one of its brightest voxels.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ class Intensitiesd(Transform):
         return data
 
 
-def _window(hparams: Mapping[str, Any]) -> Transform:
+def _window(hparams: Mapping[str, Any]) -> Compose:
     hu: Any = hparams.get("window_hu")
     percentiles: Any = hparams.get("window_percentiles")
     if (hu is None) == (percentiles is None):
@@ -95,6 +97,12 @@ def _window(hparams: Mapping[str, Any]) -> Transform:
             "hparams must hold window_hu or window_percentiles, got " + ("neither" if hu is None else "both")
         )
     low, high = (float(value) for value in (percentiles if hu is None else hu))
-    if hu is None:
-        return ScaleIntensityRangePercentilesd("image", low, high, 0.0, 1.0, clip=True)
-    return ScaleIntensityRanged("image", low, high, low, high, clip=True)
+    if hu is not None:
+        return Compose([ScaleIntensityRanged("image", low, high, low, high, clip=True)])
+    stretch = float(hparams.get("window_stretch", 1.0))
+    return Compose(
+        [
+            ScaleIntensityRangePercentilesd("image", low, high, 0.0, 1.0),
+            ScaleIntensityRanged("image", 0.0, stretch, 0.0, 1.0, clip=True),
+        ]
+    )

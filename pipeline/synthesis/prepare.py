@@ -31,7 +31,7 @@ from siamed.pipeline.experiments.files import replace_file, sha256_of
 from .abdomen import draw_abdomen
 from .mr_bodies import canonical, cubic, mr_body, organs_of
 
-__all__ = ["MapRow", "main", "map_items", "prepare_maps", "write_maps"]
+__all__ = ["MapRow", "all_maps", "main", "map_items", "prepare_maps", "write_maps"]
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +124,21 @@ def write_maps(out: Path, rows: Sequence[MapRow]) -> None:
     replace_file(out / TABLE, write)
 
 
+def all_maps(dataset_dir: str | Path) -> list[dict[str, str]]:
+    """Items ``tissues`` (path), ``map_id``, ``subject_id`` and ``origin`` of a folder of maps."""
+    with (Path(dataset_dir) / TABLE).open(encoding="utf-8", newline="") as file:
+        rows = [MapRow(**row) for row in csv.DictReader(file)]
+    return [
+        {
+            "tissues": str(Path(dataset_dir) / row.path),
+            "map_id": row.map_id,
+            "subject_id": row.subject_id,
+            "origin": row.origin,
+        }
+        for row in rows
+    ]
+
+
 def map_items(
     dataset_dir: str | Path, split: str | Path, fold: int | None, part: str, origins: Sequence[str]
 ) -> list[dict[str, str]]:
@@ -137,18 +152,14 @@ def map_items(
         origins: which maps: "kits19", "chaos".
 
     Returns:
-        Items ``tissues`` (path), ``map_id`` and ``subject_id``.
+        Items as of :func:`all_maps`.
 
     Raises:
         ValueError: if there is none.
     """
     subjects = set(fold_parts(split, fold, part))
-    with (Path(dataset_dir) / TABLE).open(encoding="utf-8", newline="") as file:
-        rows = [MapRow(**row) for row in csv.DictReader(file)]
     items = [
-        {"tissues": str(Path(dataset_dir) / row.path), "map_id": row.map_id, "subject_id": row.subject_id}
-        for row in rows
-        if row.subject_id in subjects and row.origin in origins
+        item for item in all_maps(dataset_dir) if item["subject_id"] in subjects and item["origin"] in origins
     ]
     if not items:
         raise ValueError(

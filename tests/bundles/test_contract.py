@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Every bundle of the repository: a new one is added here and in toy/samples.py.
 SHIPPED = [
     "kidney_ct_segmentation",
+    "kidney_ct_siamese_pretraining",
+    "kidney_mr_siamese_pretraining",
     "spine_mr_disc_grading",
     "spine_mr_siamese_pretraining",
     "spine_mr_vertebra_detection",

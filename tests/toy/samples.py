@@ -5,7 +5,7 @@ A new bundle adds a function here; the contract test fails without one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,35 @@ def spine_mr_siamese_pretraining(folder: Path) -> Sample:
     return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(folder / "volumes" / "1_T1")})
 
 
+def _sides(folder: Path, subjects: Sequence[str]) -> Sample:
+    """Noise as both kidneys of some subjects, a scan each."""
+    from siamed.pipeline.pairs.volumes import KIDNEYS, VolumeTable
+
+    rng, rows = np.random.default_rng(0), []
+    for subject in subjects:
+        for level in KIDNEYS:
+            path = f"volumes/{subject}/{level.replace(' ', '_')}.nii.gz"
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            volume = rng.normal(size=(48, 48, 48)).astype(np.float32)
+            nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / path)
+            rows.append((subject, "", subject, "", "", level, path, ""))
+    VolumeTable.from_rows(folder, rows).write()
+    small = {"fold": 0, "hparams#max_epochs": 1, "hparams#batch_size": 2, "hparams#pairs_per_epoch": 4}
+    small["hparams#watched_pairs"] = 4
+    inference = {"dataset_dir": str(folder / "volumes" / subjects[0])}
+    return Sample({"dataset_dir": str(folder), **small}, inference)
+
+
+def kidney_ct_siamese_pretraining(folder: Path) -> Sample:
+    """Of fold 0 and of another."""
+    return _sides(folder, ("case_00005", "case_00015", "case_00000", "case_00001"))
+
+
+def kidney_mr_siamese_pretraining(folder: Path) -> Sample:
+    """Of fold 0 and of another."""
+    return _sides(folder, ("01", "31", "05", "19"))
+
+
 def kidney_ct_segmentation(folder: Path) -> Sample:
     """Maps of blocks of three patients of the split, and a scan of blocks as a file."""
     from siamed.pipeline.synthesis.prepare import MapRow, write_maps
@@ -145,6 +174,8 @@ def kidney_ct_segmentation(folder: Path) -> Sample:
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "toy_bundle": toy_bundle,
     "kidney_ct_segmentation": kidney_ct_segmentation,
+    "kidney_ct_siamese_pretraining": kidney_ct_siamese_pretraining,
+    "kidney_mr_siamese_pretraining": kidney_mr_siamese_pretraining,
     "spine_mr_disc_grading": spine_mr_disc_grading,
     "spine_mr_siamese_pretraining": spine_mr_siamese_pretraining,
     "spine_mr_vertebra_detection": spine_mr_vertebra_detection,

@@ -10,11 +10,22 @@ import numpy as np
 import pytest
 
 from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
-from siamed.pipeline.kidneys.prepare import mask_manifest, prepare_kidneys
+from siamed.pipeline.datasets.manifest import Manifest
+from siamed.pipeline.kidneys.prepare import (
+    cut_kidneys,
+    cut_mirrored,
+    labelled_scans,
+    mask_manifest,
+    prepare_kidneys,
+    rendered_maps,
+    scans_without_labels,
+)
 from siamed.pipeline.kidneys.sides import kidneys_of
 from siamed.pipeline.pairs.training_data import load_volumes
 from siamed.pipeline.pairs.volumes import VolumeTable
+from siamed.pipeline.synthesis.prepare import MapRow, write_maps
 from siamed.transforms.split_kidneys import LEFT, RIGHT, body_midline
+from siamed.transforms.tissues import tissue_number
 
 HPARAMS = {
     "spacing_mm": [4.0, 3.0, 3.0],
@@ -45,9 +56,14 @@ def folder(root: Path) -> Path:
     return root
 
 
+def prepared(manifest: Manifest, out: Path, shape: bool = False) -> VolumeTable:
+    scans = labelled_scans(manifest, [2, 3], HPARAMS, shape)
+    return prepare_kidneys(scans, cut_kidneys, HPARAMS["region"], out)
+
+
 def test_each_scan_with_two_kidneys_gives_both_and_every_scan_an_outcome(tmp_path: Path) -> None:
     manifest = segmentation_manifest(folder(tmp_path))
-    table = prepare_kidneys(manifest, [2, 3], HPARAMS, tmp_path / "out", shape=False)
+    table = prepared(manifest, tmp_path / "out")
     assert table["level"].tolist() == ["right kidney", "left kidney"] * 2
     assert table["scan_id"].tolist() == ["a", "a", "c", "c"]
     with (tmp_path / "out" / "outcomes.csv").open(encoding="utf-8", newline="") as file:
@@ -70,17 +86,49 @@ def test_each_scan_with_two_kidneys_gives_both_and_every_scan_an_outcome(tmp_pat
 
 def test_shapes_alone_are_ones(tmp_path: Path) -> None:
     manifest = segmentation_manifest(folder(tmp_path))
-    table = prepare_kidneys(manifest, [2, 3], HPARAMS, tmp_path / "out", shape=True)
+    table = prepared(manifest, tmp_path / "out", shape=True)
     volumes = load_volumes(table)
     assert set(volumes.unique().tolist()) == {0.0, 1.0}
     masks = tmp_path / "masks"
     masks.mkdir()
     for name in ("a", "c"):
         (tmp_path / f"{name}_label.nii.gz").rename(masks / f"{name}.nii.gz")
-    again = prepare_kidneys(mask_manifest(masks), [2, 3], HPARAMS, tmp_path / "again", shape=True)
+    again = prepared(mask_manifest(masks), tmp_path / "again", shape=True)
     assert again["sha256"].tolist() == table["sha256"].tolist()
     with pytest.raises(ValueError, match=r"label maps NAME.nii.gz, 'empty' holds none"):
         mask_manifest(tmp_path / "empty")
+
+
+def test_without_labels_both_regions_mirror_each_other_and_keep_what_is_in_them(tmp_path: Path) -> None:
+    for path in folder(tmp_path).glob("*_label.nii.gz"):
+        path.unlink()
+    scans = scans_without_labels(segmentation_manifest(tmp_path), HPARAMS)
+    table = prepare_kidneys(scans, cut_mirrored, HPARAMS["region"], tmp_path / "out")
+    assert table["scan_id"].tolist() == ["a", "a", "b", "b", "c", "c"]
+    assert table["level"].tolist() == ["right kidney", "left kidney"] * 3
+    files = [nibabel.load(path) for path in table.paths()[:2]]
+    middles = [file.affine @ [*((n - 1) / 2 for n in file.shape), 1] for file in files]
+    # The body's middle is x = 3 * 29.5 mm, its back y = 0; a voxel is 3 mm.
+    assert middles[0][0] - 3 * 29.5 == pytest.approx(65, abs=3)
+    assert 3 * 29.5 - middles[1][0] == pytest.approx(65, abs=3)
+    assert middles[0][1] == middles[1][1] == pytest.approx(70, abs=3)
+    assert middles[0][2] == middles[1][2] == pytest.approx(4 * 14.5, abs=4)
+    assert load_volumes(table).unique().numel() > 3  # another organ, what lies around
+
+
+def test_maps_give_kidneys_with_intensities(tmp_path: Path) -> None:
+    tissues = np.full((32, 40, 48), tissue_number("visceral fat"), np.uint8)
+    tissues[8:24, 20:32, 6:16] = tissues[6:20, 20:32, 32:42] = tissue_number("renal cortex")
+    write_maps(tmp_path, [MapRow.save(tmp_path, "p_0", "p", "kits19", tissues, 4.0)])
+    hparams = {"spacing_mm": [4.0, 4.0, 4.0], "divisor": 4, "window_hu": [-80, 300], "region": [20, 16, 16]}
+    table = prepare_kidneys(
+        rendered_maps(tmp_path, hparams, 0, shape=False), cut_kidneys, hparams["region"], tmp_path / "out"
+    )
+    assert table["subject_id"].tolist() == ["p", "p"]
+    volumes = load_volumes(table)
+    # D to the feet, W to the left: the first block is the right kidney, and the larger one.
+    assert [int((volume != 0).sum()) for volume in volumes] == pytest.approx([1920, 1680], rel=0.02)
+    assert all(volume[volume != 0].unique().numel() > 100 for volume in volumes)
 
 
 def test_a_probability_becomes_two_kidneys_and_nothing_else() -> None:

@@ -12,9 +12,9 @@ import pytest
 from mlflow import MlflowClient
 
 from siamed.pipeline.bundles import bundle_path
-from siamed.pipeline.experiments.files import read_json, sha256_of
+from siamed.pipeline.experiments.files import read_json, sha256_of, write_json
 from siamed.pipeline.label_efficiency.config import read_experiment
-from siamed.pipeline.label_efficiency.experiment import run_experiment
+from siamed.pipeline.label_efficiency.experiment import _watched, run_experiment
 from siamed.pipeline.phantoms.cohort import write_cohort
 
 pytestmark = pytest.mark.slow
@@ -83,6 +83,21 @@ def test_the_table_is_what_the_scores_say(finished: Path) -> None:
     table = (finished / "table.md").read_text(encoding="utf-8")
     assert re.search(r"\| frozen \| 0\.\d{3}", table)
     assert (finished / "label_efficiency.png").stat().st_size > 10_000
+    assert not (finished / "epochs.png").exists()  # of a single epoch there is nothing to draw
+
+
+def test_trainings_that_watch_themselves_show_how_each_arm_learns(tmp_path: Path) -> None:
+    runs = []
+    for arm, start in (("scratch", 0.1), ("scratch", 0.3), ("sides", 0.5)):
+        run = tmp_path / str(len(runs))
+        write_json(run / "run.json", {"best_metric": {"name": "dice"}})
+        rows = [{"epoch": e, "train_loss": 1.0, "val_dice": start + e / 10} for e in (1, 2)]
+        write_json(run / "history.json", [*rows, {"epoch": 3, "train_loss": 0.5}])
+        runs.append((arm, run))
+    assert _watched(runs) == (
+        "val_dice",
+        {"scratch": {1: [0.2, 0.4], 2: pytest.approx([0.3, 0.5])}, "sides": {1: [0.6], 2: [0.7]}},
+    )
 
 
 def test_subjects_that_no_choice_may_go_by_can_be_left_uncounted(

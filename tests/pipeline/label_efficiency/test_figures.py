@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from siamed.pipeline.label_efficiency.figures import draw_curves, draw_parts, markdown_parts, markdown_table
+import pytest
+
+from siamed.pipeline.label_efficiency.figures import (
+    draw_curves,
+    draw_epochs,
+    draw_parts,
+    markdown_parts,
+    markdown_table,
+)
 
 
 def row(mean: float, **more: Any) -> dict[str, Any]:
@@ -95,3 +103,11 @@ def test_parts_are_drawn_with_the_most_labels() -> None:
     heights = [container.lines[0].get_ydata().tolist() for container in axes.containers]
     assert heights == [[0.6, 0.6], [0.59, 0.59]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["upper endplate", "modic"]
+
+
+def test_learning_is_drawn_as_the_mean_of_folds_and_seeds() -> None:
+    watched = {"scratch": {2: [0.2, 0.4], 1: [0.1, 0.1]}, "sides": {1: [0.5], 2: [0.6]}}
+    (axes,) = draw_epochs(watched, "dice", "kidneys", "scratch").axes
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[1, 2], [1, 2]]
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.1, pytest.approx(0.3)], [0.5, 0.6]]
+    assert axes.lines[0].get_linestyle() == "--"

@@ -31,9 +31,9 @@ def test_figures_of_known_distances() -> None:
     assert summary["same_person"]["auc"] == 1.0
     assert summary["same_person"]["folds"] == [1.0, 1.0]
     # Six persons a fold at four levels; a comparison stays within its fold.
-    assert summary["same_person"]["of_one_person"] == 2 * 6 * 4
-    assert summary["same_person"]["of_two_persons"] == 2 * 6 * 5 * 4
-    assert summary["column"]["of_two_persons"] == 2 * 6 * 5
+    assert summary["same_person"]["same"] == 2 * 6 * 4
+    assert summary["same_person"]["different"] == 2 * 6 * 5 * 4
+    assert summary["column"]["different"] == 2 * 6 * 5
     assert summary["level_accuracy"] == pytest.approx(7 / 8)
     assert summary["level_within_one"] == 1.0
     assert summary["level_accuracy_by_level"] == {"L1": 1.0, "L2": 1.0, "L3": 0.5, "S1": 1.0}
@@ -57,7 +57,7 @@ def test_within_one_scanner_model_others_are_not_compared(tmp_path: Path) -> Non
     summary = summarize([fold("abcde", 0, 0.5)], read_scanners(tmp_path / "scans.csv"), draws=50)
     within = summary["within_one_scanner_model"]["same_person"]
     # a, b and c with themselves, a with b and b with a; of d and e nothing is known.
-    assert (within["of_one_person"], within["of_two_persons"]) == (3 * 4, 2 * 4)
+    assert (within["same"], within["different"]) == (3 * 4, 2 * 4)
     (tmp_path / "other.csv").write_text("patient,model\na,x\n", encoding="utf-8")
     with pytest.raises(ValueError, match="columns patient_id and model"):
         read_scanners(tmp_path / "other.csv")

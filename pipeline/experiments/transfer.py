@@ -35,8 +35,8 @@ _DENSE = (
     "group_size",
     "spacing_mm",
     "window_hu",
-    "window_percentiles",
-    "window_stretch",
+    "surroundings_mm",
+    "window_top",
 )
 _PREFIX = "trunk."
 

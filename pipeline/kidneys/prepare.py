@@ -259,13 +259,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the volumes and volumes.csv")
     parser.add_argument("--shape", action="store_true", help="show the shape alone")
     parser.add_argument("--seed", type=int, default=0, help="of the rendering of maps")
+    parser.add_argument("--spacing_mm", type=float, nargs=3, help="in the place of the bundle's")
+    parser.add_argument("--region", type=int, nargs=3, help="in the place of the bundle's")
     chosen = parser.parse_args(arguments)
     if chosen.without_labels and (chosen.dataset_dir is None or chosen.shape or chosen.labels):
         parser.error("--without_labels goes with --dataset_dir, and with neither --labels nor --shape")
     if chosen.maps is None and not chosen.without_labels and not chosen.labels:
         parser.error("--labels must say which values are kidney")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    hparams = bundle_hparams(chosen.bundle)
+    given_here = {name: getattr(chosen, name) for name in ("spacing_mm", "region")}
+    hparams = {**bundle_hparams(chosen.bundle), **{k: v for k, v in given_here.items() if v is not None}}
     cut = cut_mirrored if chosen.without_labels else cut_kidneys
     prepare_kidneys(_scans(chosen, hparams), cut, hparams["region"], chosen.out)
     return 0

@@ -3,9 +3,8 @@
 Axes of the canonical volume ``(1, D, H, W)``: D from superior to inferior, H from anterior to posterior, W
 from the patient's right to the left (axis codes "IPL"), so that sides lie alike in every scan. All of it is
 stock MONAI, put together from the hyper-parameters of a bundle: ``spacing_mm`` (D, H, W), ``divisor``, and
-either ``window_hu`` (CT) or ``window_percentiles`` (MR, whose intensities have no unit), whose upper end may
-be raised by a factor ``window_stretch``: a percentile that lies within the body is steadier from scan to scan
-than one of its brightest voxels.
+either ``window_hu`` (CT) or ``surroundings_mm`` and ``window_top`` (MR, whose intensities have no unit: they
+are divided by the mean of what lies around, up to a ratio).
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ from monai.transforms import (
     NormalizeIntensityd,
     Orientationd,
     ScaleIntensityRanged,
-    ScaleIntensityRangePercentilesd,
     Spacingd,
     Transform,
 )
+
+from siamed.transforms.local_normalization import LocalNormalizationd
 
 __all__ = ["AXES", "Intensitiesd", "preprocessing"]
 
@@ -89,20 +89,13 @@ class Intensitiesd(Transform):
         return data
 
 
-def _window(hparams: Mapping[str, Any]) -> Compose:
-    hu: Any = hparams.get("window_hu")
-    percentiles: Any = hparams.get("window_percentiles")
-    if (hu is None) == (percentiles is None):
+def _window(hparams: Mapping[str, Any]) -> Transform:
+    hu, sigma = hparams.get("window_hu"), hparams.get("surroundings_mm")
+    if (hu is None) == (sigma is None):
         raise ValueError(
-            "hparams must hold window_hu or window_percentiles, got " + ("neither" if hu is None else "both")
+            "hparams must hold window_hu or surroundings_mm, got " + ("neither" if hu is None else "both")
         )
-    low, high = (float(value) for value in (percentiles if hu is None else hu))
-    if hu is not None:
-        return Compose([ScaleIntensityRanged("image", low, high, low, high, clip=True)])
-    stretch = float(hparams.get("window_stretch", 1.0))
-    return Compose(
-        [
-            ScaleIntensityRangePercentilesd("image", low, high, 0.0, 1.0),
-            ScaleIntensityRanged("image", 0.0, stretch, 0.0, 1.0, clip=True),
-        ]
-    )
+    if hu is None:
+        return LocalNormalizationd("image", float(sigma), float(hparams["window_top"]))
+    low, high = (float(value) for value in hu)
+    return ScaleIntensityRanged("image", low, high, low, high, clip=True)

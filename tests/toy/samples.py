@@ -132,7 +132,7 @@ def _sides(folder: Path, subjects: Sequence[str]) -> Sample:
         for level in KIDNEYS:
             path = f"volumes/{subject}/{level.replace(' ', '_')}.nii.gz"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            volume = rng.normal(size=(48, 48, 48)).astype(np.float32)
+            volume = rng.normal(size=(48, 32, 32)).astype(np.float32)
             nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / path)
             rows.append((subject, "", subject, "", "", level, path, ""))
     VolumeTable.from_rows(folder, rows).write()

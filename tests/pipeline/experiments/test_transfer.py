@@ -138,7 +138,7 @@ def test_a_source_for_a_fold_must_have_left_that_fold_out(tmp_path: Path) -> Non
 
 
 DENSE = {"width": 4, "growth": 4, "layers": [1, 1], "group_size": 4}
-SEEN = {"spacing_mm": [7.7, 3.0, 3.0], "window_percentiles": [0.5, 99.5]}
+SEEN = {"spacing_mm": [7.7, 3.0, 3.0], "surroundings_mm": 25.0, "window_top": 3.0}
 
 
 def test_a_dense_encoder_goes_from_the_side_proxy_to_the_segmentation(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_a_dense_encoder_goes_from_the_side_proxy_to_the_segmentation(tmp_path: 
     }
     with pytest.raises(ValueError, match=r"spacing_mm: \[7.7, 3.0, 3.0\] there, \[3.22, 1.62, 1.62\] here"):
         load_trunk(target, {**DENSE, **SEEN, "spacing_mm": [3.22, 1.62, 1.62]}, tmp_path)
-    with pytest.raises(ValueError, match="window_percentiles: .* there, None here"):
-        load_trunk(target, {**DENSE, **SEEN, "window_percentiles": None}, tmp_path)
+    with pytest.raises(ValueError, match="surroundings_mm: .* there, None here"):
+        load_trunk(target, {**DENSE, **SEEN, "surroundings_mm": None}, tmp_path)
 
 
 def test_another_kind_of_trunk_is_refused(run: Path) -> None:

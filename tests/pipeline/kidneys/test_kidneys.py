@@ -15,6 +15,7 @@ from siamed.pipeline.kidneys.prepare import (
     cut_kidneys,
     cut_mirrored,
     labelled_scans,
+    main,
     mask_manifest,
     prepare_kidneys,
     rendered_maps,
@@ -30,7 +31,8 @@ from siamed.transforms.tissues import tissue_number
 HPARAMS = {
     "spacing_mm": [4.0, 3.0, 3.0],
     "divisor": 4,
-    "window_percentiles": [0, 100],
+    "surroundings_mm": 25.0,
+    "window_top": 3.0,
     "region": [20, 16, 16],
 }
 RIGHT_BOX, LEFT_BOX = np.s_[40:50, 10:20, 4:16], np.s_[6:18, 10:20, 10:26]
@@ -129,6 +131,21 @@ def test_maps_give_kidneys_with_intensities(tmp_path: Path) -> None:
     # D to the feet, W to the left: the first block is the right kidney, and the larger one.
     assert [int((volume != 0).sum()) for volume in volumes] == pytest.approx([1920, 1680], rel=0.02)
     assert all(volume[volume != 0].unique().numel() > 100 for volume in volumes)
+
+
+def test_the_command_takes_what_goes_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--dataset_dir", str(folder(tmp_path)), "--bundle", "kidney_mr_siamese_pretraining"]
+    words += ["--out", str(tmp_path / "out")]
+    for wrong, said in (
+        (["--without_labels", "--shape"], "with neither --labels nor --shape"),
+        ([], "--labels must say which values are kidney"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*words, *wrong])
+        assert said in capsys.readouterr().err
+    sizes = ["--spacing_mm", "4", "3", "3", "--region", "20", "16", "16"]
+    assert main([*words, "--labels", "2", "3", *sizes]) == 0
+    assert tuple(load_volumes(VolumeTable.read(tmp_path / "out" / "volumes.csv")).shape) == (4, 20, 16, 16)
 
 
 def test_a_probability_becomes_two_kidneys_and_nothing_else() -> None:

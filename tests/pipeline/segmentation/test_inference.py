@@ -88,7 +88,7 @@ def test_labels_become_one_structure_and_windows_must_be_one() -> None:
     both = preprocessing(HPARAMS, [2, 3], load=False)({"image": image, "label": label})
     assert set(torch.unique(both["label"].as_tensor()).tolist()) == {0.0, 1.0}
     assert int(both["label"].sum()) == int(truth.sum())
-    with pytest.raises(ValueError, match="window_hu or window_percentiles, got both"):
-        preprocessing({**HPARAMS, "window_percentiles": [1, 99]})
-    with pytest.raises(ValueError, match="window_hu or window_percentiles, got neither"):
+    with pytest.raises(ValueError, match="window_hu or surroundings_mm, got both"):
+        preprocessing({**HPARAMS, "surroundings_mm": 25.0})
+    with pytest.raises(ValueError, match="window_hu or surroundings_mm, got neither"):
         preprocessing({**HPARAMS, "window_hu": None})

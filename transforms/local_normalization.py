@@ -1,0 +1,82 @@
+"""Intensities beside those of the surroundings: MR without the coil's brightness, and without a unit.
+
+Brightness in MR falls off with the distance from a coil, and a scan's highest intensities may be anything's,
+bowel's or fluid's. What a tissue keeps is its ratio to what lies around it: each voxel is divided by the mean
+of the body within a few centimeters, weighed by a Gaussian [D-0075].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+__all__ = ["LocalNormalizationd", "normalize_locally"]
+
+_BRIGHTEST = 99.0  # percentile; the body is what exceeds a tenth of it
+_LEAST = 0.02  # of that percentile: below it there is nothing to be compared with
+_BORDER = 0.05  # share of body in the surroundings below which they count as air
+
+
+def normalize_locally(
+    image: np.ndarray, spacing_mm: tuple[float, ...], sigma_mm: float, top: float
+) -> np.ndarray:
+    """Divide by the mean of the surroundings.
+
+    Args:
+        image: ``(I, J, K)``, 0 or more.
+        spacing_mm: along the three axes.
+        sigma_mm: of the Gaussian.
+        top: ratio beyond which nothing is told apart.
+
+    Returns:
+        float32 of the same shape in [0, top]; about 1 in what is as bright as its surroundings. An image
+        without any signal stays 0. Deterministic.
+    """
+    image = np.asarray(image, np.float32)
+    bright = float(np.percentile(image, _BRIGHTEST))
+    if bright <= 0:
+        return np.zeros_like(image)
+    body = ndimage.binary_fill_holes(image > 0.1 * bright).astype(np.float32)
+    sigma = [sigma_mm / spacing for spacing in spacing_mm]
+    share = ndimage.gaussian_filter(body, sigma, mode="nearest")
+    around = ndimage.gaussian_filter(np.minimum(image, bright) * body, sigma, mode="nearest") / (
+        share + _BORDER
+    )
+    return np.clip(image / (around + _LEAST * bright), 0.0, top)
+
+
+class LocalNormalizationd(MapTransform):
+    """Dictionary version of :func:`normalize_locally`, for images ``(1, I, J, K)`` with an affine.
+
+    Args:
+        keys: images.
+        sigma_mm: see :func:`normalize_locally`.
+        top: see there.
+        allow_missing_keys: as for every transform of MONAI.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, sigma_mm: float, top: float, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.sigma_mm, self.top = float(sigma_mm), float(top)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            image = result[key]
+            if not isinstance(image, MetaTensor) or image.shape[0] != 1:
+                raise ValueError(f"{key} must be a MetaTensor (1, I, J, K), got {type(image).__name__}")
+            spacing = tuple(float(s) for s in image.pixdim)
+            values = normalize_locally(image.as_tensor()[0].cpu().numpy(), spacing, self.sigma_mm, self.top)
+            new = cast(MetaTensor, image.clone())
+            new.set_array(torch.from_numpy(values)[None])
+            result[key] = new
+        return result

@@ -64,7 +64,9 @@ class KidneySplit:
     cut: tuple[str, ...]
 
 
-def split_kidneys(mask: np.ndarray, affine: np.ndarray, midline_mm: float | None = None) -> KidneySplit:
+def split_kidneys(
+    mask: np.ndarray, affine: np.ndarray, midline_mm: float | None = None, largest: bool = False
+) -> KidneySplit:
     """Label the right and the left kidney of a mask.
 
     Two components of 10 ml or more are two kidneys: without a midline, it is taken midway between the two
@@ -74,6 +76,8 @@ def split_kidneys(mask: np.ndarray, affine: np.ndarray, midline_mm: float | None
         mask: ``(I, J, K)``, not 0 in kidneys and what belongs to them.
         affine: 4x4, voxel index to RAS+ mm.
         midline_mm: x of the body's midline, see :func:`body_midline`; None where the mask is all there is.
+        largest: keep the largest component of each side alone, and of one kidney nothing on the other side:
+            for what a network has predicted.
 
     Raises:
         ValueError: if the mask has no three axes.
@@ -101,8 +105,19 @@ def split_kidneys(mask: np.ndarray, affine: np.ndarray, midline_mm: float | None
         if outcome == "joined":
             here = parts == large[0] + 1
             found[here] = np.where(x[here] > midline_mm, RIGHT, LEFT)
-        labels[box] = found
+        labels[box] = _largest(found, outcome == "one_kidney") if largest else found
     return KidneySplit(labels, outcome, midline_mm, cut_sides(labels))
+
+
+def _largest(labels: np.ndarray, one_kidney: bool) -> np.ndarray:
+    """The largest component of each side, or of the only side that has a kidney."""
+    sides = sorted((RIGHT, LEFT), key=lambda side: -int((labels == side).sum()))
+    kept = np.zeros_like(labels)
+    for side in sides[:1] if one_kidney else sides:
+        parts, count = ndimage.label(labels == side, _NEIGHBORS)
+        if count:
+            kept[parts == np.bincount(parts.ravel())[1:].argmax() + 1] = side
+    return kept
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
@@ -228,14 +243,19 @@ class SplitKidneysd(MapTransform):
         keys: masks.
         image_key: scan ``(1, I, J, K)`` with its affine and its own intensities, whose
             :func:`body_midline` parts the sides. None leaves a mask of one kidney without a side, unlabeled.
+        largest: see :func:`split_kidneys`.
         allow_missing_keys: as for every transform of MONAI.
     """
 
     def __init__(
-        self, keys: KeysCollection, image_key: Hashable | None = None, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        image_key: Hashable | None = None,
+        largest: bool = False,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.image_key = image_key
+        self.image_key, self.largest = image_key, largest
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
@@ -243,7 +263,7 @@ class SplitKidneysd(MapTransform):
         if self.image_key is not None:
             midline_mm = body_midline(*_volume(result, self.image_key))
         for key in self.key_iterator(result):
-            split = split_kidneys(*_volume(result, key), midline_mm)
+            split = split_kidneys(*_volume(result, key), midline_mm, self.largest)
             labels = torch.from_numpy(split.labels)[None]
             result[key] = MetaTensor(labels, meta=dict(result[key].meta))
         return result

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_network, run_network
 from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
 from siamed.pipeline.experiments.files import write_json
-from siamed.pipeline.segmentation.inference import Segmenter
+from siamed.pipeline.segmentation.inference import THRESHOLD, Segmenter
 from siamed.pipeline.segmentation.metrics import (
     boundary_difference,
     dice,
@@ -40,8 +40,6 @@ from siamed.pipeline.segmentation.metrics import (
 from siamed.pipeline.synthesis.prepare import map_items
 from siamed.pipeline.synthesis.render import rendered
 from siamed.transforms.split_kidneys import LEFT, RIGHT, body_midline, split_kidneys
-
-from .sides import kidneys_of
 
 __all__ = ["EvaluatedCase", "labelled_cases", "main", "score_case", "segmented_sides", "summarize"]
 
@@ -84,7 +82,7 @@ def segmented_sides(case: EvaluatedCase, segmenter: Segmenter) -> dict[str, tupl
     affine = np.asarray(case.image.affine, float)
     midline = body_midline(np.asarray(case.image.as_tensor()[0]), affine)
     true = split_kidneys(case.truth, affine, midline).labels
-    said = kidneys_of(segmenter(case.image), affine, midline).labels
+    said = split_kidneys(segmenter(case.image) >= THRESHOLD, affine, midline, largest=True).labels
     sides = {side: (said == label, true == label) for side, label in (("right", RIGHT), ("left", LEFT))}
     return {side: (one, other) for side, (one, other) in sides.items() if one.any() or other.any()}
 

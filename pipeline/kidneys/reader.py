@@ -17,10 +17,10 @@ import numpy as np
 
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.facts import BundleFacts, scan_facts, software
-from siamed.transforms.split_kidneys import LEFT, RIGHT, KidneySplit, body_midline
+from siamed.pipeline.segmentation.inference import THRESHOLD
+from siamed.transforms.split_kidneys import LEFT, RIGHT, KidneySplit, body_midline, split_kidneys
 
 from .result import KidneyResult, Structure
-from .sides import kidneys_of
 
 if TYPE_CHECKING:
     from siamed.pipeline.scans import Scan
@@ -91,7 +91,7 @@ class KidneyReader:
         affine = np.asarray(scan.image.affine, float)
         values = np.asarray(scan.image.as_tensor()[0])
         probability = used.segmenter(scan.image)
-        split = kidneys_of(probability, affine, body_midline(values, affine), largest=self.largest)
+        split = split_kidneys(probability >= THRESHOLD, affine, body_midline(values, affine), self.largest)
         if not split.labels.any():
             raise CaseError(
                 "no-kidneys",
@@ -171,7 +171,8 @@ def _warnings(split: KidneySplit, structures: tuple[Structure, ...]) -> list[str
             "was cut at the midline."
         )
     if split.outcome == "one_kidney":
-        said.append(f"Only the {structures[0].name} was found.")
+        found = max(structures, key=lambda one: one.volume_ml)
+        said.append(f"Only the {found.name} was found.")
     low, high = _USUAL_ML
     for one in structures:
         if one.touches_edge:

@@ -16,7 +16,10 @@ from torch import nn
 
 from .preprocessing import preprocessing
 
-__all__ = ["Segmenter", "window_inferer"]
+__all__ = ["THRESHOLD", "Segmenter", "window_inferer"]
+
+THRESHOLD = 0.5
+"""Probability from which on a voxel is the structure."""
 
 _OVERLAP = 0.25
 _SLAB_VOXELS = 16_000_000  # of the scan's grid, resampled at a time: what bounds memory on long scans

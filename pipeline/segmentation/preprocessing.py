@@ -90,7 +90,8 @@ class Intensitiesd(Transform):
 
 
 def _window(hparams: Mapping[str, Any]) -> Transform:
-    hu, sigma = hparams.get("window_hu"), hparams.get("surroundings_mm")
+    hu: Any = hparams.get("window_hu")
+    sigma: Any = hparams.get("surroundings_mm")
     if (hu is None) == (sigma is None):
         raise ValueError(
             "hparams must hold window_hu or surroundings_mm, got " + ("neither" if hu is None else "both")

@@ -92,6 +92,22 @@ def test_a_single_kidney_and_one_at_the_end_of_the_scan_are_said(tmp_path: Path)
     assert [(row["structure"], row["touches_edge"]) for row in table] == [("left kidney", "yes")]
 
 
+def test_scatter_on_the_other_side_makes_no_second_kidney(tmp_path: Path) -> None:
+    image, affine, _ = kidney_ct(left=False)
+    image[30:34, 20:24, 14:17] = 150.0  # 48 voxels, 2 ml
+    nibabel.save(nibabel.Nifti1Image(image, affine), tmp_path / "scan.nii.gz")
+    found = []
+    for words in ([], ["--all-components"]):
+        ran = run("segment", tmp_path / "scan.nii.gz", "--out", tmp_path / "out", *words)
+        assert ran.exit_code == 0, ran.output
+        result = KidneyResult.from_json((tmp_path / "out/result.json").read_text(encoding="utf-8"))
+        assert result.outcome == "one_kidney"
+        assert "Only the right kidney was found." in result.warnings
+        found.append({one.name: one.volume_ml for one in result.structures})
+    assert found[0] == {"right kidney": pytest.approx(RIGHT_ML, abs=0.01)}
+    assert found[1] == {**found[0], "left kidney": pytest.approx(48 * 45 / 1000, abs=0.01)}
+
+
 def test_of_a_study_the_axial_ct_is_taken_and_dicom_written_beside_it(tmp_path: Path) -> None:
     study = {"study_uid": "1.2.3.4", "series_description": "abdomen"}
     files = series(tmp_path / "study" / "a", series_number=4, **study)

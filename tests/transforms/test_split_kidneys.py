@@ -104,6 +104,27 @@ def test_a_kidney_at_the_end_of_the_volume_is_cut() -> None:
     assert split_kidneys(mask[:, :, :26], affine).cut == ("left",)
 
 
+def test_of_a_prediction_the_largest_piece_of_each_side_is_kept() -> None:
+    mask, affine = phantom()
+    whole = split_kidneys(mask, affine)
+    mask[52:56, 30:34, 26:29] = 1  # scattered on the right
+    mask[0:2, 0:2, 0:2] = mask[58:60, 0:2, 0:2] = 1  # in the corners of the scan
+    split = split_kidneys(mask, affine, largest=True)
+    assert np.array_equal(split.labels, whole.labels)
+    assert split.cut == ()
+    everything = split_kidneys(mask, affine)
+    assert everything.cut == ("right", "left")
+    assert int((everything.labels == RIGHT).sum()) == 10 * 10 * 12 + 4 * 4 * 3 + 2 * 2 * 2
+
+
+def test_of_one_predicted_kidney_nothing_is_kept_on_the_other_side() -> None:
+    mask, affine = phantom(left=False)
+    mask[6:8, 10:12, 10:12] = 1
+    split = split_kidneys(mask, affine, 10.0, largest=True)
+    assert (split.outcome, set(np.unique(split.labels))) == ("one_kidney", {0, RIGHT})
+    assert LEFT in split_kidneys(mask, affine, 10.0).labels
+
+
 def test_the_bodys_midline_is_the_middle_between_its_sides() -> None:
     _, affine = phantom()
     image = np.full((60, 40, 30), -1000.0)

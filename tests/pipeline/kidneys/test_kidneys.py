@@ -21,11 +21,9 @@ from siamed.pipeline.kidneys.prepare import (
     rendered_maps,
     scans_without_labels,
 )
-from siamed.pipeline.kidneys.sides import kidneys_of
 from siamed.pipeline.pairs.training_data import load_volumes
 from siamed.pipeline.pairs.volumes import VolumeTable
 from siamed.pipeline.synthesis.prepare import MapRow, write_maps
-from siamed.transforms.split_kidneys import LEFT, RIGHT, body_midline
 from siamed.transforms.tissues import tissue_number
 
 HPARAMS = {
@@ -146,22 +144,3 @@ def test_the_command_takes_what_goes_together(tmp_path: Path, capsys: pytest.Cap
     sizes = ["--spacing_mm", "4", "3", "3", "--region", "20", "16", "16"]
     assert main([*words, "--labels", "2", "3", *sizes]) == 0
     assert tuple(load_volumes(VolumeTable.read(tmp_path / "out" / "volumes.csv")).shape) == (4, 20, 16, 16)
-
-
-def test_a_probability_becomes_two_kidneys_and_nothing_else() -> None:
-    image, label, affine = scan()
-    probability = np.where(np.isin(label, (2, 3)), 0.9, 0.1)
-    probability[52:56, 30:34, 26:29] = 0.9  # scattered on the right
-    midline = body_midline(image, affine)
-    assert midline == pytest.approx(3 * 29.5, abs=3)
-    split = kidneys_of(probability, affine, midline)
-    assert np.array_equal(split.labels == RIGHT, label == 2)
-    assert np.array_equal(split.labels == LEFT, label == 3)
-    assert split.cut == ()
-    probability[0:2, 0:2, 0:2] = probability[58:60, 0:2, 0:2] = 0.9  # in the corners of the scan
-    assert kidneys_of(probability, affine, midline).cut == ()
-    assert kidneys_of(probability, affine, midline, largest=False).cut == ("right", "left")
-    probability[0:2, 0:2, 0:2] = probability[58:60, 0:2, 0:2] = 0.1
-    kept = kidneys_of(probability, affine, midline, largest=False)
-    assert int((kept.labels == RIGHT).sum()) == int((label == 2).sum()) + 4 * 4 * 3
-    assert not kidneys_of(probability, affine, midline, threshold=0.95).labels.any()

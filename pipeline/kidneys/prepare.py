@@ -24,8 +24,8 @@ import csv
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,6 @@ from siamed.transforms.split_kidneys import LEFT, RIGHT, mirrored_places, split_
 
 __all__ = [
     "Prepared",
-    "cut_kidneys",
-    "cut_mirrored",
     "labelled_scans",
     "main",
     "mask_manifest",
@@ -77,17 +75,17 @@ class Prepared:
         image: ``(1, D, H, W)``, canonical axes.
         mask: the same, 1 in kidneys; None where there is no label map.
         cut: sides that the file itself cuts.
-        places: "right" and "left" -> point in RAS+ mm where there is no label map.
+        places: "right" and "left" -> point in RAS+ mm, where there is no mask.
     """
 
     row: ScanRow
     image: MetaTensor
     mask: MetaTensor | None = None
     cut: tuple[str, ...] = ()
-    places: Mapping[str, np.ndarray] | None = None
+    places: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-Cutter = Callable[[Prepared, Sequence[int]], tuple[str, dict[str, tuple[MetaTensor, str]]]]
+_Regions = dict[str, tuple[MetaTensor, str]]
 
 
 def mask_manifest(folder: str | Path) -> Manifest:
@@ -119,9 +117,8 @@ def labelled_scans(
     for scan in _shown([row for row in manifest.scans if row.label]):
         seen = prepare({key: str(manifest.root / getattr(scan, key)) for key in ("image", "label")})
         file = nibabel.Nifti1Image.from_filename(manifest.root / scan.label)
-        cut = split_kidneys(
-            np.isin(np.asarray(file.dataobj), labels), np.asarray(file.affine)
-        ).cut  # not what is padded
+        # As the file has it: what is padded afterwards hides a cut.
+        cut = split_kidneys(np.isin(np.asarray(file.dataobj), labels), np.asarray(file.affine)).cut
         image = seen["label"].float() if shape else seen["image"]
         yield Prepared(scan, image, seen["label"], cut)
 
@@ -153,51 +150,36 @@ def _shown(scans: Sequence[ScanRow]) -> Iterator[ScanRow]:
     return iter(tqdm(scans, desc="scans", mininterval=5.0, disable=not sys.stderr.isatty()))
 
 
-def cut_kidneys(scan: Prepared, size: Sequence[int]) -> tuple[str, dict[str, tuple[MetaTensor, str]]]:
-    """The region around each kidney of a scan with a label map, everything else removed.
-
-    Args:
-        scan: with a mask.
-        size: voxels of the region.
-
-    Returns:
-        The outcome of :func:`~siamed.transforms.split_kidneys.split_kidneys`, and where it is "two_kidneys",
-        "right" and "left" -> region and share of the kidney inside it, as text.
-    """
-    if scan.mask is None:
-        raise ValueError(f"scan must have a mask, {scan.row.case_id} has none")
-    split = split_kidneys(np.asarray(scan.mask.as_tensor()[0]), np.asarray(scan.mask.affine))
-    if split.outcome != "two_kidneys":
-        return split.outcome, {}
-    found = {}
+def _kidneys_alone(image: MetaTensor, mask: MetaTensor, size: Sequence[int]) -> tuple[str, _Regions]:
+    """How the mask splits; of two kidneys the region around each, everything else removed, and the share of
+    the kidney inside it, as text."""
+    split = split_kidneys(np.asarray(mask.as_tensor()[0]), np.asarray(mask.affine))
+    found: _Regions = {}
     for side, label in (("right", RIGHT), ("left", LEFT)):
-        own = torch.from_numpy(split.labels == label)[None]
-        volume, share = kidney_region(scan.image, own, size, 0.0)
-        found[side] = (volume, f"{share:.4f}")
+        if split.outcome == "two_kidneys":
+            own = torch.from_numpy(split.labels == label)[None]
+            volume, share = kidney_region(image, own, size, 0.0)
+            found[side] = (volume, f"{share:.4f}")
     return split.outcome, found
 
 
-def cut_mirrored(scan: Prepared, size: Sequence[int]) -> tuple[str, dict[str, tuple[MetaTensor, str]]]:
-    """The regions around two places that mirror each other, with all that is in them; see
-    :func:`cut_kidneys`."""
-    if scan.places is None:
-        raise ValueError(f"scan must have places, {scan.row.case_id} has none")
-    to_voxel = np.linalg.inv(np.asarray(scan.image.affine, float))
-    found = {}
-    for side, place in scan.places.items():
+def _mirrored(
+    image: MetaTensor, places: Mapping[str, np.ndarray], size: Sequence[int]
+) -> tuple[str, _Regions]:
+    """The regions around two places, with all that is in them."""
+    to_voxel = np.linalg.inv(np.asarray(image.affine, float))
+    found: _Regions = {}
+    for side, place in places.items():
         middle = np.rint(to_voxel[:3, :3] @ place + to_voxel[:3, 3]).astype(int).tolist()
-        found[side] = (region_around(scan.image, middle, size, 0.0)[0], "")
+        found[side] = (region_around(image, middle, size, 0.0)[0], "")
     return "mirrored", found
 
 
-def prepare_kidneys(
-    scans: Iterable[Prepared], cut: Cutter, size: Sequence[int], out: str | Path
-) -> VolumeTable:
+def prepare_kidneys(scans: Iterable[Prepared], size: Sequence[int], out: str | Path) -> VolumeTable:
     """Cut and write; see the module.
 
     Args:
-        scans: prepared.
-        cut: :func:`cut_kidneys` or :func:`cut_mirrored`.
+        scans: with a mask, whose kidneys are cut out, or with places.
         size: voxels of a volume.
         out: folder to write to.
 
@@ -207,7 +189,11 @@ def prepare_kidneys(
     rows: list[Sequence[str]] = []
     outcomes: list[Sequence[str]] = []
     for scan in scans:
-        row, (outcome, found) = scan.row, cut(scan, size)
+        row = scan.row
+        if scan.mask is not None:
+            outcome, found = _kidneys_alone(scan.image, scan.mask, size)
+        else:
+            outcome, found = _mirrored(scan.image, scan.places, size)
         for level in KIDNEYS:
             side = level.split()[0]
             if side in found:
@@ -269,8 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     given_here = {name: getattr(chosen, name) for name in ("spacing_mm", "region")}
     hparams = {**bundle_hparams(chosen.bundle), **{k: v for k, v in given_here.items() if v is not None}}
-    cut = cut_mirrored if chosen.without_labels else cut_kidneys
-    prepare_kidneys(_scans(chosen, hparams), cut, hparams["region"], chosen.out)
+    prepare_kidneys(_scans(chosen, hparams), hparams["region"], chosen.out)
     return 0
 
 

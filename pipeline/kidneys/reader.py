@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,10 @@ class KidneyReader:
 
         modality = "CT" if is_ct(scan) else "MR" if scan.modality in ("MR", "unknown") else scan.modality
         self._check(scan, modality)
+        facts = scan_facts(scan)
+        if modality != scan.modality:  # the format does not say
+            how = "air has Hounsfield units" if modality == "CT" else "air has no Hounsfield units"
+            facts = replace(facts, modality=modality, notes=(*facts.notes, f"taken for {modality}: {how}"))
         used = self._load(modality)
         affine = np.asarray(scan.image.affine, float)
         values = np.asarray(scan.image.as_tensor()[0])
@@ -101,7 +105,7 @@ class KidneyReader:
             )
         structures = tuple(_structures(split, affine))
         result = KidneyResult(
-            scan=scan_facts(scan),
+            scan=facts,
             bundles=(used.facts,),
             outcome=split.outcome,
             structures=structures,

@@ -61,6 +61,8 @@ def test_both_kidneys_lie_where_they_are_in_the_patient_whatever_the_axes(codes:
     np.testing.assert_allclose(own, affine)
     result = KidneyResult.from_json((tmp_path / "out/result.json").read_text(encoding="utf-8"))
     assert result.outcome == "two_kidneys"
+    assert result.scan.modality == "CT"
+    assert "taken for CT: air has Hounsfield units" in result.scan.notes
     assert [(s.name, s.label) for s in result.structures] == [("right kidney", 1), ("left kidney", 2)]
     assert [s.volume_ml for s in result.structures] == pytest.approx([RIGHT_ML, LEFT_ML], abs=0.01)
     # Middles of the blocks: voxels 64.5, 26.5, 13.5 and 29.5, 26.5, 21.5 in RAS.

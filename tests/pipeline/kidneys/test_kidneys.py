@@ -12,8 +12,6 @@ import pytest
 from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
 from siamed.pipeline.datasets.manifest import Manifest
 from siamed.pipeline.kidneys.prepare import (
-    cut_kidneys,
-    cut_mirrored,
     labelled_scans,
     main,
     mask_manifest,
@@ -58,7 +56,7 @@ def folder(root: Path) -> Path:
 
 def prepared(manifest: Manifest, out: Path, shape: bool = False) -> VolumeTable:
     scans = labelled_scans(manifest, [2, 3], HPARAMS, shape)
-    return prepare_kidneys(scans, cut_kidneys, HPARAMS["region"], out)
+    return prepare_kidneys(scans, HPARAMS["region"], out)
 
 
 def test_each_scan_with_two_kidneys_gives_both_and_every_scan_an_outcome(tmp_path: Path) -> None:
@@ -103,7 +101,7 @@ def test_without_labels_both_regions_mirror_each_other_and_keep_what_is_in_them(
     for path in folder(tmp_path).glob("*_label.nii.gz"):
         path.unlink()
     scans = scans_without_labels(segmentation_manifest(tmp_path), HPARAMS)
-    table = prepare_kidneys(scans, cut_mirrored, HPARAMS["region"], tmp_path / "out")
+    table = prepare_kidneys(scans, HPARAMS["region"], tmp_path / "out")
     assert table["scan_id"].tolist() == ["a", "a", "b", "b", "c", "c"]
     assert table["level"].tolist() == ["right kidney", "left kidney"] * 3
     files = [nibabel.load(path) for path in table.paths()[:2]]
@@ -122,7 +120,7 @@ def test_maps_give_kidneys_with_intensities(tmp_path: Path) -> None:
     write_maps(tmp_path, [MapRow.save(tmp_path, "p_0", "p", "kits19", tissues, 4.0)])
     hparams = {"spacing_mm": [4.0, 4.0, 4.0], "divisor": 4, "window_hu": [-80, 300], "region": [20, 16, 16]}
     table = prepare_kidneys(
-        rendered_maps(tmp_path, hparams, 0, shape=False), cut_kidneys, hparams["region"], tmp_path / "out"
+        rendered_maps(tmp_path, hparams, 0, shape=False), hparams["region"], tmp_path / "out"
     )
     assert table["subject_id"].tolist() == ["p", "p"]
     volumes = load_volumes(table)

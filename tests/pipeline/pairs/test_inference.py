@@ -9,9 +9,10 @@ import pytest
 import torch
 from ignite.engine import Engine
 
+from siamed.networks.siamese_dense import SiameseDense
 from siamed.networks.siamese_vgg_m import SiameseVGGM
 from siamed.pipeline.pairs.figures import LevelConfusion, SamePersonFigure
-from siamed.pipeline.pairs.inference import EmbeddingInferer, SaveEmbeddings
+from siamed.pipeline.pairs.inference import EmbeddingInferer, SaveEmbeddings, WholeVolumeInferer
 from siamed.pipeline.pairs.volumes import LEVELS
 
 HPARAMS = {"slices": 1, "field_px": [48, 48], "input_size": [24, 24]}
@@ -54,6 +55,20 @@ def test_all_batches_end_in_one_file(tmp_path: Path) -> None:
         np.testing.assert_allclose(file["embedding"], outputs[:, :6].numpy())
         assert file["level"].tolist() == [LEVELS[i] for i in outputs[:, 6:].argmax(1)]
         np.testing.assert_allclose(file["level_probability"], outputs[:, 6:].softmax(1).amax(1), rtol=1e-5)
+
+
+def test_whole_volumes_are_embedded_as_they_are_and_have_no_level(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SiameseDense(4, 4, [1, 1], 4, 6, True).eval()
+    volumes = torch.randn(3, 1, 8, 8, 8)
+    out = WholeVolumeInferer()(volumes, network)
+    assert out.shape == (3, 6)
+    torch.testing.assert_close(out, network(torch.cat([volumes, volumes], 1))[:, 1])
+    engine = Engine(lambda _, batch: {"pred": out})
+    SaveEmbeddings(tmp_path, 6).attach(engine)
+    engine.run([{"name": ["a", "b", "c"]}])
+    with np.load(tmp_path / "embeddings.npz", allow_pickle=False) as file:
+        assert sorted(file) == ["embedding", "name"]
 
 
 def test_pictures_show_the_validations_pairs_and_levels() -> None:

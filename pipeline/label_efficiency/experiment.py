@@ -245,7 +245,7 @@ def _watched(runs: Collection[tuple[str, Path]]) -> tuple[str, dict[str, dict[in
     found: dict[str, dict[int, list[float]]] = {}
     name = ""
     for arm, run in runs:
-        best, history = read_json(run / RUN_FILE)["best_metric"], read_json(run / HISTORY_FILE)
+        best, history = read_json(run / RUN_FILE).get("best_metric"), read_json(run / HISTORY_FILE)
         if best is None or history is None:
             return "", {}
         name = f"val_{best['name']}"

@@ -137,7 +137,7 @@ def _sides(folder: Path, subjects: Sequence[str]) -> Sample:
             rows.append((subject, "", subject, "", "", level, path, ""))
     VolumeTable.from_rows(folder, rows).write()
     small = {"fold": 0, "hparams#max_epochs": 1, "hparams#batch_size": 2, "hparams#pairs_per_epoch": 4}
-    small["hparams#watched_pairs"] = 4
+    small["hparams#watched_pairs"] = 16
     inference = {"dataset_dir": str(folder / "volumes" / subjects[0])}
     return Sample({"dataset_dir": str(folder), **small}, inference)
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -23,16 +21,17 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from scipy import ndimage
-
-from siamed.pipeline.synthesis.abdomen import draw_abdomen
-from siamed.transforms.rand_ct_appearance import draw_appearance, render_ct
 
 logger = logging.getLogger("segment_end_to_end")
 
 
 def write_scan(path: Path, slices: int) -> None:
     """Write a CT of 512 x 512 pixels and so many slices of 1 mm."""
+    from scipy import ndimage  # the parent of the measured process stays small
+
+    from siamed.pipeline.synthesis.abdomen import draw_abdomen
+    from siamed.transforms.rand_ct_appearance import draw_appearance, render_ct
+
     d, h, w = np.indices((36, 20, 66))
     right = ((d - 20) / 15) ** 2 + ((h - 10) / 9) ** 2 + ((w - 10) / 10) ** 2 <= 1
     left = ((d - 15) / 15) ** 2 + ((h - 10) / 9) ** 2 + ((w - 55) / 10) ** 2 <= 1
@@ -53,11 +52,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("segment_end_to_end.json"))
     parser.add_argument("--slices", type=int, default=600)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--write", type=Path, help="write the scan to this file and do nothing else")
     chosen = parser.parse_args()
+    if chosen.write is not None:
+        write_scan(chosen.write, chosen.slices)
+        return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with tempfile.TemporaryDirectory() as folder:
         scan, seconds = Path(folder) / "ct.nii", []
-        write_scan(scan, chosen.slices)
+        # A child's peak counts what its parent held when it was started: the writer is a child too.
+        writer = [sys.executable, __file__, "--write", str(scan), "--slices", str(chosen.slices)]
+        subprocess.run(writer, check=True)
+        peak_writing = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         shape = list(nibabel.load(scan).shape)
         for number in range(chosen.repeats):
             words = ["segment", str(scan), "--out", str(Path(folder) / str(number)), "--device", "cpu"]
@@ -71,22 +77,15 @@ def main() -> None:
             seconds.append(round(time.perf_counter() - start, 1))
             if done.returncode:
                 raise RuntimeError(f"siamed segment ended with {done.returncode}: {done.stderr[-2000:]}")
-    # The largest of all children; on Linux in KiB, on macOS in bytes.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    peak_mb = peak / (1e6 if sys.platform == "darwin" else 1e3)
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    from siamed.pipeline.experiments.record import circumstances
+
     content = {
         "shape": shape,
         "seconds": seconds,
-        "peak_mb": round(peak_mb),
-        "commit": commit,
-        "machine": {
-            "cores": os.cpu_count(),
-            "processor": platform.machine(),
-            "python": platform.python_version(),
-        },
+        "peak_mb": round(peak / 1024),
+        "peak_mb_is_the_writer's": peak == peak_writing,
+        **circumstances("torch", "monai", "numpy"),
     }
     chosen.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     logger.info("%s: %s s, %d MB", shape, seconds, content["peak_mb"])

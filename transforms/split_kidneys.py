@@ -198,7 +198,10 @@ def body_midline(image: np.ndarray, affine: np.ndarray, threshold: float | None 
     Raises:
         ValueError: if nothing lies above the threshold.
     """
-    body, affine = body_mask(image, affine, threshold)
+    return _midline(*body_mask(image, affine, threshold))
+
+
+def _midline(body: np.ndarray, affine: np.ndarray) -> float:
     x = _across(body.shape, affine)
     # Slices across the axis that runs from foot to head.
     axis = int(np.abs(affine[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)).argmax())
@@ -228,7 +231,7 @@ def mirrored_places(
     """
     body, coarse = body_mask(image, affine)
     inside = np.argwhere(body) @ coarse[:3, :3].T + coarse[:3, 3]
-    x, back = body_midline(image, affine), float(np.percentile(inside[:, 1], 1))
+    x, back = _midline(body, coarse), float(np.percentile(inside[:, 1], 1))
     height = float(inside[:, 2].min() + inside[:, 2].max()) / 2
     return {
         side: np.array([x + sign * lateral_mm, back + depth_mm, height])

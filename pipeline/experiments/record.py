@@ -19,7 +19,15 @@ import siamed
 
 from .files import read_json, sha256_of, write_json
 
-__all__ = ["RUN_FILE", "RunRecord", "circumstances", "code_state", "config_sha256", "package_versions"]
+__all__ = [
+    "RUN_FILE",
+    "RunRecord",
+    "circumstances",
+    "code_state",
+    "config_sha256",
+    "is_finished",
+    "package_versions",
+]
 
 RUN_FILE = "run.json"
 _PACKAGES = ("torch", "monai", "numpy", "pytorch-ignite", "mlflow")
@@ -48,6 +56,12 @@ def _git(root: Path, *words: str) -> str:
         ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True
     )
     return done.stdout
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a folder holds a training that has all its epochs."""
+    record = read_json(run / RUN_FILE)
+    return record is not None and record["status"] == "FINISHED"
 
 
 def package_versions(*packages: str) -> dict[str, str]:

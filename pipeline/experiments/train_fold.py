@@ -1,23 +1,17 @@
-"""One fold's training by a bundle's own configuration, as a tracked run that resumes."""
+"""Trainings of folds by a bundle's own configuration, as tracked runs that resume."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from siamed.pipeline.bundles import bundle_path
 
-from .files import read_json
+from .record import is_finished
 
-__all__ = ["is_finished", "train_fold"]
-
-
-def is_finished(run: Path) -> bool:
-    """Whether a folder holds a training that has all its epochs."""
-    record = read_json(run / "run.json")
-    return record is not None and record["status"] == "FINISHED"
+__all__ = ["train_fold", "train_folds"]
 
 
 def train_fold(bundle: str, fold: int, output_dir: Path, options: Sequence[str]) -> Path:
@@ -38,3 +32,25 @@ def train_fold(bundle: str, fold: int, output_dir: Path, options: Sequence[str])
         command += ["--output_dir", str(output_dir), "--fold", str(fold), *options]
         subprocess.run(command, check=True)
     return output_dir
+
+
+def train_folds(
+    bundle: str, folds: Iterable[int], out: Path, options: Sequence[str]
+) -> Iterator[tuple[int, Path]]:
+    """Train some folds one after the other, tracked in one store unless the options name another.
+
+    Args:
+        bundle: see :func:`train_fold`.
+        folds: left out in turn.
+        out: folder of the runs, ``fold_0`` and so on; made where absent.
+        options: see :func:`train_fold`.
+
+    Returns:
+        Of each fold its number and the run's folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    words = list(options)
+    if "--tracking_uri" not in words:
+        words += ["--tracking_uri", f"sqlite:///{out.resolve() / 'mlruns.db'}"]
+    for fold in folds:
+        yield fold, train_fold(bundle, fold, out / f"fold_{fold}", words)

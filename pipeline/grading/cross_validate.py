@@ -35,7 +35,8 @@ from siamed.pipeline.datasets.spider import read_gradings
 from siamed.pipeline.datasets.splits import fold_parts, read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import read_json, replace_file, write_json
-from siamed.pipeline.experiments.train_fold import is_finished, train_fold
+from siamed.pipeline.experiments.record import is_finished
+from siamed.pipeline.experiments.train_fold import train_fold
 from siamed.pipeline.experiments.transfer import check_left_out
 from siamed.pipeline.tasks import is_ordered
 from siamed.transforms.extract_volume import VIEW_MARGIN_PX

@@ -26,8 +26,9 @@ import torch
 from siamed.pipeline.bundles import bundle_path, run_network
 from siamed.pipeline.datasets.splits import read_folds
 from siamed.pipeline.experiments.files import replace_file, write_json
-from siamed.pipeline.experiments.train_fold import train_fold
+from siamed.pipeline.experiments.train_fold import train_folds
 from siamed.pipeline.pairs.figures import draw_distances
+from siamed.pipeline.pairs.inference import WholeVolumeInferer
 from siamed.pipeline.pairs.metrics import Compared, pooled_auc
 from siamed.pipeline.pairs.training_data import fold_table, load_volumes
 from siamed.pipeline.pairs.volumes import VolumeTable
@@ -67,8 +68,8 @@ def score_fold(run: Path, volumes_file: Path, split: Path, fold: int) -> tuple[C
     network, hparams = run_network(run)
     table = fold_table(volumes_file, split, fold, "validation", None)
     volumes = load_volumes(table).float()
-    # The network takes pairs: a volume beside itself.
-    embeddings = [network(part[:, None].expand(-1, 2, -1, -1, -1))[:, 0] for part in volumes.split(_BATCH)]
+    embed = WholeVolumeInferer()
+    embeddings = [embed(part[:, None], network) for part in volumes.split(_BATCH)]
     compared = compare_sides(torch.cat(embeddings).numpy(), table["level"], table["subject_id"].astype(str))
     return compared, float(hparams["margin"]) / 2
 
@@ -99,15 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, nargs="+", help="some folds only")
     chosen, options = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    if "--tracking_uri" not in options:  # one store for all trainings
-        options += ["--tracking_uri", f"sqlite:///{chosen.out.resolve() / 'mlruns.db'}"]
     options += ["--dataset_dir", str(chosen.dataset_dir)]
     split = bundle_path(chosen.bundle) / "configs" / "folds.json"
     volumes_file = chosen.dataset_dir / "volumes.csv"
+    numbers = range(len(read_folds(split))) if chosen.folds is None else chosen.folds
     folds = []
-    for fold in range(len(read_folds(split))) if chosen.folds is None else chosen.folds:
-        run = train_fold(chosen.bundle, fold, chosen.out / f"fold_{fold}", options)
+    for fold, run in train_folds(chosen.bundle, numbers, chosen.out, options):
         folds.append(score_fold(run, volumes_file, split, fold))
         log.info("fold %d: AUC %.4f", fold, folds[-1][0].auc)
     summary = {**summarize(folds), "volumes_sha256": VolumeTable.read(volumes_file).sha256}

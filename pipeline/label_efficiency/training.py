@@ -27,7 +27,7 @@ from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.datasets.splits import fold_parts
 from siamed.pipeline.experiments.checkpoints import BEST, LATEST
 from siamed.pipeline.experiments.files import read_json, sha256_of, write_json
-from siamed.pipeline.experiments.record import RUN_FILE
+from siamed.pipeline.experiments.record import RUN_FILE, is_finished
 
 from .config import Scorer
 
@@ -81,8 +81,7 @@ def is_done(training: Training) -> bool:
         )
     if training.scorer is not None:
         return (training.folder / SCORES_FILE).is_file()
-    record = read_json(training.folder / RUN_FILE)
-    return record is not None and record["status"] == "FINISHED"
+    return is_finished(training.folder)
 
 
 def _plain(overrides: Mapping[str, Any]) -> dict[str, Any]:

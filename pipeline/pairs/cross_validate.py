@@ -33,7 +33,7 @@ from siamed.pipeline.bundles import bundle_path, run_network
 from siamed.pipeline.datasets.splits import read_folds
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import replace_file, write_json
-from siamed.pipeline.experiments.train_fold import train_fold
+from siamed.pipeline.experiments.train_fold import train_folds
 from siamed.transforms.rand_volume_view import RandVolumeViewd
 
 from .calibration import fit_calibration
@@ -215,15 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scanners", type=Path, help="table with patient_id and model")
     chosen, options = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    if "--tracking_uri" not in options:  # one store for all trainings
-        options += ["--tracking_uri", f"sqlite:///{chosen.out.resolve() / 'mlruns.db'}"]
     options += ["--dataset_dir", str(chosen.dataset_dir)]
     split, volumes_file = bundle_path(BUNDLE) / "configs" / "folds.json", chosen.dataset_dir / "volumes.csv"
     numbers = range(len(read_folds(split))) if chosen.folds is None else chosen.folds
     folds: list[FoldPairs] = []
-    for fold in numbers:
-        run = train_fold(BUNDLE, fold, chosen.out / f"fold_{fold}", options)
+    for fold, run in train_folds(BUNDLE, numbers, chosen.out, options):
         folds.append(embed_fold(run, volumes_file, split, fold))
         log.info("fold %d: %s", fold, json.dumps(summarize(folds[-1:], draws=100)["same_person"]))
     summary = summarize(folds, read_scanners(chosen.scanners) if chosen.scanners else None)

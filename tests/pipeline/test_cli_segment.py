@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from toy.cli import names, rows, run
 from toy.kidney_ct import LEFT_ML, RIGHT_ML, Oracle, kidney_ct
 
-from siamed.pipeline.cli import options
+from siamed.pipeline.cli import batch, options
 from siamed.pipeline.kidneys import reader
 from siamed.pipeline.kidneys.result import KidneyResult
 from siamed.pipeline.scans.write_dicom import write_series
@@ -206,6 +208,34 @@ def test_one_line_of_json_a_case(tmp_path: Path) -> None:
     said = json.loads(ran.stdout.splitlines()[-1])
     assert said["status"] == "done"
     assert said["result"]["schema"] == "siamed/segmentation/1"
+
+
+def test_the_bar_moves_within_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[float] = []
+
+    @contextmanager
+    def progress(console: Any) -> Iterator[Any]:
+        yield lambda what, done, total: shown.append(done)
+
+    class HalfWay(Oracle):
+        @classmethod
+        def from_bundle(cls, bundle: Any, device: Any, tell: Any) -> Oracle:
+            made = cls()
+            made.tell = tell
+            return made
+
+        def __call__(self, image: Any) -> np.ndarray:
+            self.tell(0.5)
+            return super().__call__(image)
+
+    monkeypatch.setattr(batch, "progress", progress)
+    monkeypatch.setattr(inference, "Segmenter", HalfWay)
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("a", "b"):
+        nifti(scans / f"{name}.nii.gz")
+    assert run("segment", scans, "--out", tmp_path / "out").exit_code == 0
+    assert shown[-4:] == [0, 0.5, 1, 1.5]
 
 
 def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:

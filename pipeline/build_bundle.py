@@ -17,7 +17,8 @@ import yaml
 from monai.bundle import ConfigParser
 
 from .bundles import bundle_path, load_weights
-from .experiments.files import replace_file
+from .experiments.files import read_json, replace_file, sha256_of, write_json
+from .experiments.record import published_run
 
 __all__ = ["MAX_WEIGHTS_MB", "build_bundle", "export_weights", "write_json_twins"]
 
@@ -82,7 +83,11 @@ def _writer(text: str) -> Any:
 
 
 def build_bundle(
-    source: str | Path, weights: str | Path, folder: str | Path, hparams: Mapping[str, Any] | None = None
+    source: str | Path,
+    weights: str | Path,
+    folder: str | Path,
+    hparams: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
 ) -> Path:
     """A whole bundle from a bundle's folder and the checkpoint of a training.
 
@@ -92,6 +97,10 @@ def build_bundle(
         folder: where the bundle is written; an existing one is replaced file by file.
         hparams: of the training, overrides included: they become those of the bundle's train configuration,
             without which its network would not fit its weights. None leaves the source's.
+        run: content of the training's ``run.json``; what may be published of it goes into the metadata.
+
+    The metadata then speaks of these weights: their hash, their training, a version of their own (that of the
+    source with ``+`` and the first digits of the hash), and none of the source's figures.
 
     Returns:
         The folder.
@@ -105,9 +114,22 @@ def build_bundle(
             shutil.copy2(root / part, folder / part)
     if hparams is not None:
         _set_hparams(folder / "configs" / "train.yaml", hparams)
-    export_weights(weights, folder / "models" / "model.pt")
+    _describe_weights(folder, export_weights(weights, folder / "models" / "model.pt"), run)
     write_json_twins(folder)
     return folder
+
+
+def _describe_weights(folder: Path, weights: Path, run: Mapping[str, Any] | None) -> None:
+    file, digest = folder / "configs" / "metadata.json", sha256_of(weights)
+    metadata = read_json(file)
+    for key in ("figures", "training", "exports"):
+        metadata.pop(key, None)
+    version = f"{metadata['version'].split('+')[0]}+{digest[:8]}"
+    metadata["changelog"] = {version: "Weights of a training of its own.", **metadata["changelog"]}
+    metadata |= {"version": version, "weights_sha256": digest}
+    if run is not None:
+        metadata["training"] = published_run(run)
+    write_json(file, metadata)
 
 
 _HPARAM = re.compile(r"^(?P<indent> +)(?P<name>\w+):(?P<space> *)(?P<value>[^#]*?)(?P<rest> *(#.*)?)$")

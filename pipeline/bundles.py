@@ -2,7 +2,12 @@
 
 A bundle is a folder ``LICENSE, configs/, docs/, models/`` without Python; ``docs/bundles.md`` says how its
 configurations are laid out. ``models/model.pt`` is a plain state dictionary in half precision, read with
-``weights_only=True`` and cast back to single precision. Writing them is :mod:`siamed.pipeline.build_bundle`.
+``weights_only=True`` and cast back to single precision. Writing them is :mod:`siamed.pipeline.build_bundle`,
+getting and giving them :mod:`siamed.pipeline.sharing`.
+
+A bundle of another place than this package is read only if its configurations name nothing but components of
+monai, torch, siamed, numpy and ignite, and its files are those of its ``SHA256SUMS`` where it has one:
+building its network would otherwise run whatever it says [D-0078].
 """
 
 from __future__ import annotations
@@ -12,55 +17,128 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from packaging.version import InvalidVersion, Version
 from torch import nn
 
 from .experiments.files import read_json, sha256_of
 
 __all__ = [
+    "TRUST",
     "bundle_hparams",
     "bundle_info",
     "bundle_parser",
     "bundle_path",
     "dataset_dir",
     "find_root",
+    "installed_dir",
     "load_network",
     "load_weights",
     "run_network",
     "running_config",
+    "shipped_bundles",
 ]
 
+TRUST = "SIAMED_TRUST"  # "1" lets bundles of any place name any code
+_PLACE = "SIAMED_BUNDLES"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _NETWORK_KEYS = ("network", "model", "state_dict")
 
 
+def installed_dir() -> Path:
+    """Where downloaded bundles are: ``$SIAMED_BUNDLES``, else the folder that MONAI's own download takes."""
+    named = os.environ.get(_PLACE)
+    return Path(named) if named else Path(torch.hub.get_dir()) / "bundle"
+
+
 def bundle_path(name_or_path: str | Path) -> Path:
-    """The folder of a bundle, given the folder itself or the name of a shipped bundle.
+    """The folder of a bundle, given the folder itself, a name, or a name and a version.
 
     Args:
-        name_or_path: a folder that holds ``configs/metadata.json``, or a name such as
-            ``spine_mr_disc_grading``.
+        name_or_path: a folder that holds ``configs/metadata.json``; a name such as ``spine_mr_disc_grading``,
+            which is the newest of the shipped and the downloaded one; ``NAME@VERSION``, which is that
+            version.
 
     Returns:
         The bundle's absolute folder.
 
     Raises:
-        ValueError: if there is no such bundle; the message lists the shipped ones.
+        ValueError: if there is no such bundle; the message lists those there are.
     """
     if (Path(name_or_path) / "configs" / "metadata.json").is_file():
         return Path(name_or_path).resolve()
-    shipped = Path(str(files("siamed.bundles")))
-    name = str(name_or_path)
-    if Path(name).name == name and (shipped / name / "configs" / "metadata.json").is_file():
-        return (shipped / name).resolve()
-    names = sorted(p.parent.parent.name for p in shipped.glob("*/configs/metadata.json"))
+    name, _, version = str(name_or_path).partition("@")
+    found: list[tuple[Version, Path]] = []
+    if name and Path(name).name == name:
+        # The shipped one last: of two that are equally new it is taken.
+        folders = [place / name for place in (installed_dir(), _shipped())]
+        found = sorted(
+            [(_version(folder), folder) for folder in folders if _is_bundle(folder)], key=itemgetter(0)
+        )
+    if version:
+        found = [(its, folder) for its, folder in found if str(its) == version]
+    if found:
+        return found[-1][1].resolve()
     raise ValueError(
-        f"bundle must be a folder with configs/metadata.json or one of {names}, got {str(name_or_path)!r}"
+        f"bundle must be a folder with configs/metadata.json or one of {_names()}, got "
+        f"{str(name_or_path)!r}. `siamed bundle get NAME` downloads others."
     )
+
+
+def _shipped() -> Path:
+    return Path(str(files("siamed.bundles")))
+
+
+def shipped_bundles() -> list[str]:
+    """Names of the bundles that this package ships."""
+    return sorted(folder.name for folder in _shipped().iterdir() if _is_bundle(folder))
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / "configs" / "metadata.json").is_file()
+
+
+def _version(folder: Path) -> Version:
+    try:
+        return Version(str(read_json(folder / "configs" / "metadata.json")["version"]))
+    except (InvalidVersion, KeyError, TypeError, ValueError):
+        return Version("0")
+
+
+def _names() -> list[str]:
+    folders = [
+        p.parent.parent
+        for place in (_shipped(), installed_dir())
+        for p in place.glob("*/configs/metadata.json")
+    ]
+    return sorted({f"{folder.name}@{_version(folder)}" for folder in folders})
+
+
+def _check_foreign(root: Path, file: Path) -> None:
+    """Refuse a bundle of another place whose configuration could run code.
+
+    Raises:
+        ValueError: if it could, and ``$SIAMED_TRUST`` is not 1.
+    """
+    if root.is_relative_to(_shipped().resolve()) or os.environ.get(TRUST) == "1":
+        return
+    # Not before: these read bundles themselves.
+    from siamed.pipeline.sharing.config_safety import config_faults
+    from siamed.pipeline.sharing.contents import SUMS, sums_faults
+
+    faults = [f"{file.name}: {fault}" for fault in config_faults(ConfigParser.load_config_file(str(file)))]
+    if (root / SUMS).is_file():
+        faults += sums_faults(root)
+    if faults:
+        raise ValueError(
+            f"bundle must name nothing that could run code, {root.name} is refused: {'; '.join(faults[:5])}. "
+            f"If you know where it comes from, --trust (or {TRUST}=1) takes it as it is."
+        )
 
 
 def bundle_parser(name_or_path: str | Path, config: str = "inference") -> ConfigParser:
@@ -72,6 +150,7 @@ def bundle_parser(name_or_path: str | Path, config: str = "inference") -> Config
 
     Raises:
         FileNotFoundError: if the bundle has no such configuration.
+        ValueError: if it is not a bundle of this package and could run code.
     """
     root = bundle_path(name_or_path)
     file = _config_file(root, config)
@@ -79,6 +158,7 @@ def bundle_parser(name_or_path: str | Path, config: str = "inference") -> Config
         raise FileNotFoundError(
             f"config must be a file of the bundle {root.name}: no configs/{config}.yaml or .json"
         )
+    _check_foreign(root, file)
     parser = ConfigParser()
     parser.read_config(str(file))
     parser.read_meta(str(root / "configs" / "metadata.json"))

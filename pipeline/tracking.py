@@ -29,6 +29,7 @@ from .experiments.files import read_json, write_json
 from .experiments.mlflow_store import MlflowStore, mark_killed, tracking_store, without_credentials
 from .experiments.progress import batch_loss
 from .experiments.record import RunRecord
+from .experiments.transfer import describe_source
 
 __all__ = ["HISTORY_FILE", "TrackRun", "TrackedExperiment"]
 
@@ -146,6 +147,7 @@ class TrackRun:
         store = MlflowStore(self.uri, self.name, self.folder)
         self._close_stale()
         resumed = int(engine.state.epoch) if training else 0
+        pretrained = (self.config or {}).get("pretrained")
         unique = self.record.start(
             self.name,
             kind="training" if training else "evaluation",
@@ -156,6 +158,7 @@ class TrackRun:
             resumed_after_epoch=resumed or None,
             resumed_from=self.record.previous.get("mlflow_run_id") if resumed else None,
             parent_run=self.parent_run,
+            pretraining=describe_source(pretrained) if pretrained else None,
             tracking_uri=without_credentials(self.uri),
         )
         content = self.record.content
@@ -260,7 +263,7 @@ class TrackRun:
             found = [self.folder / name for name in (self.weights, LATEST) if (self.folder / name).is_file()]
             if self.bundle_root is not None and found:
                 folder = self.folder / "bundle" / self.name
-                built = build_bundle(self.bundle_root, found[0], folder, self.hparams)
+                built = build_bundle(self.bundle_root, found[0], folder, self.hparams, self.record.content)
                 self.store.folder(built, f"bundle/{self.name}")
         else:
             row = {"epoch": int(engine.state.epoch), **self._validation}

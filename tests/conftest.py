@@ -11,12 +11,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Before any test module imports them: figures need no display, a model hub is never asked, and a tracking
-# server that the shell names would win over the stores that tests make.
+# Before any test module imports them: figures need no display, a model hub is never asked, a tracking server
+# that the shell names would win over the stores that tests make, and a bundle that was downloaded over ours.
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MONAI_EVAL_EXPR"):
     os.environ.pop(_name, None)
+for _name in ("SIAMED_TRUST", "SIAMED_BUNDLE_INDEX"):
+    os.environ.pop(_name, None)
+os.environ["SIAMED_BUNDLES"] = str(ROOT / "tests" / "no_bundles_downloaded")
 
 
 def _data_folder() -> Path | None:

@@ -1,4 +1,4 @@
-"""The command line: ``siamed detect | extract | grade | embed | segment | compare | ...``.
+"""The command line: ``siamed detect | extract | grade | embed | segment | compare | bundle | ...``.
 
 What a command needs is imported when the command runs, so that ``siamed --help`` answers at once. Progress,
 messages and warnings go to the standard error stream, results to files and, with ``--json``, to the standard
@@ -10,12 +10,14 @@ Exit codes: 0 all cases done; 1 at least one case failed (see cases.csv); 2 the 
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from siamed import __version__
 
+from .bundles import bundle
 from .comparison import compare
 from .console import program
 from .experiments import label_efficiency
@@ -46,13 +48,19 @@ def _global_options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Let bundles that siamed does not ship run any code that they name."),
+    ] = False,
 ) -> None:
-    pass
+    if trust:
+        os.environ["SIAMED_TRUST"] = "1"  # processes that commands start read it too
 
 
 COMMANDS = (detect, extract, grade, embed, segment, compare, label_efficiency, phantom, phantom_cohort)
 for command in COMMANDS:
     app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(bundle, name="bundle")
 
 
 def main() -> None:

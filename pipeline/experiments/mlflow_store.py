@@ -1,8 +1,9 @@
 """One run in an MLflow store: parameters, numbers by epoch, figures, files, and how it ended.
 
-The only module that imports mlflow. Without a tracking URI the store is ``sqlite:///<output_dir>/mlruns.db``
-with its artifacts in ``<output_dir>/mlruns``. The argument ``tracking_uri`` wins over the variable
-``MLFLOW_TRACKING_URI``, which wins over that default [D-0030].
+Without a tracking URI the store is ``sqlite:///<output_dir>/mlruns.db`` with its artifacts in
+``<output_dir>/mlruns``. The argument ``tracking_uri`` wins over the variable ``MLFLOW_TRACKING_URI``, which
+wins over that default [D-0030]. This module and :mod:`siamed.pipeline.experiments.mlflow_registry` alone
+import mlflow.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MlflowStore", "mark_killed", "tracking_store", "without_credentials"]
+__all__ = [
+    "MlflowStore",
+    "import_mlflow",
+    "mark_killed",
+    "mlflow_client",
+    "tracking_store",
+    "without_credentials",
+]
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +36,20 @@ _UID = "siamed.uid"
 _MAX_PARAM = 5000  # characters; MLflow refuses more than 6000
 
 
-def _mlflow() -> ModuleType:
-    # From its import on MLflow reports its use to its makers, unless told not to: nothing leaves unasked.
+def import_mlflow() -> ModuleType:
+    """MLflow, told not to report its use to its makers, which it does from its import on otherwise."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
     return mlflow
+
+
+def mlflow_client(uri: str) -> Any:
+    """A client of the store and of its model registry; MLflow's own current store plays no part."""
+    # The migrations that make a new sqlite store announce each of their hundred steps.
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return import_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def tracking_store(output_dir: str | Path, tracking_uri: str | None = None) -> str:
@@ -80,11 +96,8 @@ class MlflowStore:
     """
 
     def __init__(self, uri: str, experiment: str, output_dir: str | Path) -> None:
-        # The migrations that make a new sqlite store announce each of their hundred steps.
-        for name in ("alembic", "mlflow.store.db.utils"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         self.uri = uri
-        self.client = _mlflow().MlflowClient(tracking_uri=uri)
+        self.client = mlflow_client(uri)
         found = self.client.get_experiment_by_name(experiment)
         if found is not None:
             self.experiment_id = found.experiment_id
@@ -98,7 +111,7 @@ class MlflowStore:
         """Make the run, with its parameters and tags; returns its id."""
         run = self.client.create_run(self.experiment_id, run_name=name, tags={_UID: name, **tags})
         self.run_id = run.info.run_id
-        logged = [_mlflow().entities.Param(key, value) for key, value in _flat(params).items()]
+        logged = [import_mlflow().entities.Param(key, value) for key, value in _flat(params).items()]
         for start in range(0, len(logged), 100):
             self.client.log_batch(self.run_id, params=logged[start : start + 100])
         return self.run_id
@@ -107,14 +120,14 @@ class MlflowStore:
         """Go on with an earlier run; returns whether the store has it."""
         try:
             self.client.update_run(run_id, status="RUNNING")
-        except _mlflow().exceptions.MlflowException:
+        except import_mlflow().exceptions.MlflowException:
             return False
         self.run_id = run_id
         return True
 
     def metrics(self, rows: list[Mapping[str, float]]) -> None:
         """Log rows of numbers, each at its ``epoch``; what is not finite is left out."""
-        now, metric = int(time.time() * 1000), _mlflow().entities.Metric
+        now, metric = int(time.time() * 1000), import_mlflow().entities.Metric
         logged = [
             metric(key, float(value), now, int(row["epoch"]))
             for row in rows
@@ -152,7 +165,7 @@ class MlflowStore:
     def _try(self, call: Callable[[], Any]) -> None:
         try:
             call()
-        except (_mlflow().exceptions.MlflowException, OSError) as error:
+        except (import_mlflow().exceptions.MlflowException, OSError) as error:
             log.warning("the tracking store refused an entry: %s", error)
 
 
@@ -172,5 +185,5 @@ def mark_killed(uri: str, experiment: str, output_dir: str | Path, name: str, at
         for run in runs:
             if run.info.status == "RUNNING":
                 store.client.set_terminated(run.info.run_id, status="KILLED", end_time=at_ms)
-    except (_mlflow().exceptions.MlflowException, OSError) as error:
+    except (import_mlflow().exceptions.MlflowException, OSError) as error:
         log.warning("the killed run %s could not be marked in its store: %s", name, error)

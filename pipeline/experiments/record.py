@@ -27,6 +27,7 @@ __all__ = [
     "config_sha256",
     "is_finished",
     "package_versions",
+    "published_run",
 ]
 
 RUN_FILE = "run.json"
@@ -95,6 +96,27 @@ def config_sha256(config: Mapping[str, Any] | None) -> str | None:
         return None
     text = json.dumps(config, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+_PUBLISHED = (
+    "commit",
+    "dirty",
+    "device",
+    "seed",
+    "epochs",
+    "best_metric",
+    "versions",
+    "data",
+    "config_sha256",
+    "pretraining",
+)
+
+
+def published_run(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a ``run.json`` goes with the weights to other people: hashes and figures, no configuration, whose
+    paths are of the machine that trained."""
+    kept = {key: record[key] for key in _PUBLISHED if record.get(key) is not None}
+    return {"run": record["name"], **kept}
 
 
 class RunRecord:

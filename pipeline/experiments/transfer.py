@@ -21,8 +21,16 @@ from siamed.networks.dense_encoder import DenseEncoder
 from siamed.networks.vgg_m import VGGMTrunk
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_weights
 from siamed.pipeline.experiments.files import read_json, sha256_of
+from siamed.pipeline.experiments.record import RUN_FILE, published_run
 
-__all__ = ["TransferReport", "check_left_out", "load_trunk", "passport", "with_pretrained_trunk"]
+__all__ = [
+    "TransferReport",
+    "check_left_out",
+    "describe_source",
+    "load_trunk",
+    "passport",
+    "with_pretrained_trunk",
+]
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +164,29 @@ def check_left_out(run: Path, split: str | Path, fold: int, what: str) -> None:
             f"{what} must have left out fold {fold} of {Path(split).name}, {run} left out fold {left_out} of "
             f"{'the same' if same else 'another'} split"
         )
+
+
+def describe_source(pretrained: str | Path) -> dict[str, Any]:
+    """What a training says of the weights it starts from, hashes included, back to the first one.
+
+    Args:
+        pretrained: see :func:`load_trunk`.
+
+    Returns:
+        ``bundle`` and ``version`` where it is one; ``weights_sha256``; and what is known of its training, as
+        :func:`~siamed.pipeline.experiments.record.published_run` tells it.
+    """
+    record = read_json(Path(pretrained) / RUN_FILE) if Path(pretrained).is_dir() else None
+    if record is not None:
+        return {**published_run(record), "weights_sha256": sha256_of(Path(pretrained) / "latest.pt")}
+    root = bundle_path(pretrained)
+    metadata = read_json(root / "configs" / "metadata.json")
+    return {
+        "bundle": root.name,
+        "version": metadata["version"],
+        "weights_sha256": sha256_of(root / "models" / "model.pt"),
+        **metadata.get("training", {}),
+    }
 
 
 def _whole_trunk(network: nn.Module) -> VGGMTrunk | DenseEncoder:

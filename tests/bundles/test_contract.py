@@ -23,6 +23,8 @@ from toy.training import TOY, untrained_weights
 
 from siamed.pipeline.build_bundle import MAX_WEIGHTS_MB, build_bundle
 from siamed.pipeline.bundles import bundle_info, load_network
+from siamed.pipeline.sharing.release import build_release
+from siamed.pipeline.sharing.verify import verify_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every bundle of the repository: a new one is added here and in toy/samples.py.
@@ -35,7 +37,7 @@ SHIPPED = [
     "spine_mr_vertebra_detection",
 ]
 CONFIGS = ("train", "inference", "evaluate", "multi_gpu_train")
-SCHEMA = ROOT / "tests" / "data" / "bundle_metadata.schema.json"
+SCHEMA = ROOT / "pipeline" / "sharing" / "bundle_metadata.schema.json"
 
 
 def test_every_bundle_is_found_and_has_a_sample() -> None:
@@ -112,7 +114,8 @@ def test_its_metadata_passes_monais_check_offline(bundle: Path, tmp_path: Path) 
 def test_the_metadata_check_refuses_what_is_missing(tmp_path: Path) -> None:
     metadata = json.loads((TOY / "configs" / "metadata.json").read_text())
     del metadata["network_data_format"]["outputs"]
-    (tmp_path / "metadata.json").write_text(json.dumps({**metadata, "schema": SCHEMA.as_uri()}))
+    whole = {**metadata, "weights_sha256": "0" * 64, "schema": SCHEMA.as_uri()}
+    (tmp_path / "metadata.json").write_text(json.dumps(whole))
     with pytest.raises(ValueError, match="'outputs' is a required property"):
         verify(str(tmp_path / "metadata.json"), tmp_path)
 
@@ -126,6 +129,16 @@ def test_every_component_it_names_exists(bundle: Path, name: str) -> None:
         if (pydoc.locate(target) if "." in target else locator.get_component_module_name(target)) is None
     ]
     assert missing == []
+
+
+def test_it_is_sound_and_builds_to_the_same_zip_twice(bundle: Path, tmp_path: Path) -> None:
+    report = verify_bundle(bundle)
+    assert report.faults == ()
+    first, _ = build_release(bundle, tmp_path / "first")
+    second, _ = build_release(shutil.copytree(bundle, tmp_path / "copy" / bundle.name), tmp_path / "second")
+    assert first.name == f"{bundle.name}_v{report.version}.zip"
+    assert first.read_bytes() == second.read_bytes()
+    assert verify_bundle(first).faults == ()
 
 
 def test_its_weights_are_half_precision_and_fit_its_network(bundle: Path) -> None:

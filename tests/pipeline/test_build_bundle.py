@@ -12,6 +12,7 @@ from toy.training import TOY, untrained_weights
 
 from siamed.pipeline.build_bundle import build_bundle, export_weights, write_json_twins
 from siamed.pipeline.bundles import bundle_hparams, bundle_path
+from siamed.pipeline.experiments.files import sha256_of
 
 
 @pytest.fixture
@@ -90,3 +91,35 @@ def test_json_twins_say_what_the_yaml_says(tmp_path: Path) -> None:
         "train.json",
     ]
     assert json.loads((copy / "configs" / "train.json").read_text())["hparams"]["dropout"] == 0.2
+
+
+def test_a_trained_copy_speaks_of_its_own_weights(weights: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    source = Path(shutil.copytree(TOY, tmp_path / TOY.name))
+    file = source / "configs" / "metadata.json"
+    told = {"figures": {"protocol": "p", "command": "c", "auc": 0.9}, "training": {"run": "another"}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **told, "exports": {"onnx": {}}}))
+    torch.save({"network": weights}, tmp_path / "best.pt")
+    run = {
+        "name": "toy_1",
+        "commit": "abc",
+        "config": {"dataset_dir": "/of/somebody/patients"},
+        "data": {"split": {"file": "split.json", "sha256": "1" * 64}},
+        "pretraining": {"run": "before", "weights_sha256": "2" * 64},
+    }
+    made = build_bundle(source, tmp_path / "best.pt", tmp_path / "made", run=run)
+    metadata = json.loads((made / "configs" / "metadata.json").read_text())
+    assert "figures" not in metadata
+    assert "exports" not in metadata
+    assert metadata["weights_sha256"] == sha256_of(made / "models" / "model.pt")
+    assert metadata["version"] == f"0.1.0+{metadata['weights_sha256'][:8]}"
+    assert metadata["version"] in metadata["changelog"]
+    assert metadata["training"] == {
+        "run": "toy_1",
+        "commit": "abc",
+        "data": run["data"],
+        "pretraining": run["pretraining"],
+    }
+    assert "somebody" not in json.dumps(metadata)
+    again = build_bundle(made, tmp_path / "best.pt", tmp_path / "again")
+    version = json.loads((again / "configs" / "metadata.json").read_text())["version"]
+    assert version == metadata["version"]

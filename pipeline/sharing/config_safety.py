@@ -1,0 +1,360 @@
+"""What a bundle's configuration may name before anybody's code is run for it.
+
+MONAI runs whatever a configuration says: each ``_target_`` is imported and called, each string that begins
+with ``$`` is evaluated, and ``logging.conf`` is evaluated by Python's own reader. Here configurations are
+read as data and held against a list of what a bundle needs:
+
+* ``_target_`` and names in expressions lead, through modules of monai, torch, siamed, numpy and ignite alone,
+  to a class or function that was defined in one of them (``torch.os.system`` is the operating system's), and
+  none that loads code, reads pickles, or runs a program;
+* expressions are calls, arithmetic, comparisons and small literals: no statement, no private attribute, no
+  builtin that reaches further;
+* paths stay inside the bundle: none is absolute, none climbs.
+
+It is a list of what is allowed, not a sandbox: a bundle that passes can still train for a year, or fill its
+own output folder.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+__all__ = ["config_faults", "logging_faults", "name_fault"]
+
+_ROOTS = ("ignite", "monai", "numpy", "siamed", "torch")
+# MONAI knows these names in every expression.
+_GLOBALS = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}
+_OPEN = (
+    "ignite.engine",
+    "ignite.handlers",
+    "ignite.metrics",
+    "monai.data",
+    "monai.engines",
+    "monai.handlers",
+    "monai.inferers",
+    "monai.losses",
+    "monai.metrics",
+    "monai.networks",
+    "monai.optimizers",
+    "monai.transforms",
+    "monai.utils.enums",
+    "monai.utils.misc.set_determinism",
+    "monai.utils.set_determinism",
+    "monai.visualize",
+    "numpy",
+    "siamed.networks",
+    "siamed.pipeline",
+    "siamed.transforms",
+    "torch.Generator",
+    "torch.Size",
+    "torch.as_tensor",
+    "torch.cuda.current_device",
+    "torch.cuda.device_count",
+    "torch.cuda.is_available",
+    "torch.cuda.set_device",
+    "torch.device",
+    "torch.distributed.barrier",
+    "torch.distributed.destroy_process_group",
+    "torch.distributed.get_rank",
+    "torch.distributed.get_world_size",
+    "torch.distributed.init_process_group",
+    "torch.distributed.is_initialized",
+    "torch.nn",
+    "torch.ones",
+    "torch.optim",
+    "torch.tensor",
+    "torch.utils.data",
+    "torch.zeros",
+)
+# Inside of what is open: readers of pickles, writers of any file, runners of programs.
+_CLOSED = (
+    "monai.data.CacheNTransDataset",
+    "monai.data.GDSDataset",
+    "monai.data.LMDBDataset",
+    "monai.data.PersistentDataset",
+    "monai.data.dataset.CacheNTransDataset",
+    "monai.data.dataset.GDSDataset",
+    "monai.data.dataset.LMDBDataset",
+    "monai.data.dataset.PersistentDataset",
+    "monai.networks.trt_compiler",
+    "monai.networks.utils",
+    "numpy.DataSource",
+    "numpy.ctypeslib",
+    "numpy.distutils",
+    "numpy.f2py",
+    "numpy.fromfile",
+    "numpy.genfromtxt",
+    "numpy.lib",
+    "numpy.load",
+    "numpy.loadtxt",
+    "numpy.memmap",
+    "numpy.save",
+    "numpy.savetxt",
+    "numpy.savez",
+    "numpy.savez_compressed",
+    "numpy.testing",
+    "siamed.pipeline.build_bundle",
+    "siamed.pipeline.cli",
+    "siamed.pipeline.experiments.files",
+    "siamed.pipeline.experiments.mlflow_store",
+    "siamed.pipeline.experiments.train_fold",
+    "siamed.pipeline.label_efficiency",
+    "siamed.pipeline.sharing",
+)
+_BUILTINS = frozenset(
+    "abs all any bool dict enumerate float int isinstance len list max min range round set sorted str sum "
+    "tuple zip True False None".split()
+)
+_NODES = (
+    ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Store, ast.Attribute, ast.Call, ast.keyword,
+    ast.Starred, ast.Subscript, ast.Slice, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.BinOp, ast.UnaryOp,
+    ast.BoolOp, ast.Compare, ast.IfExp, ast.Lambda, ast.arguments, ast.arg, ast.ListComp, ast.SetComp,
+    ast.DictComp, ast.GeneratorExp, ast.comprehension, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
+)  # fmt: skip
+# Of values: frames lead out of an expression, format strings read attributes, the others write or run.
+_ATTRIBUTE = re.compile(
+    r"_|(gi|cr|ag|tb|f|co|func)_|(format(_map)?|tofile|dumps?|save|export|system|popen|eval|exec|open)$"
+)
+_REFERENCE = re.compile(r"@[\w:#]+")
+_LEADS_OUT = re.compile(r"^([/\\~]|[A-Za-z]:[/\\])|(^|[/\\])\.\.([/\\]|$)|://")
+
+
+def config_faults(config: Any) -> list[str]:
+    """What is wrong with a configuration, in the order in which it is written.
+
+    Args:
+        config: the content of a configuration file, as data.
+
+    Returns:
+        One line a fault: where, what, and why it is refused. Empty if nothing is.
+
+    Randomness: deterministic.
+    """
+    imports, faults = dict(_GLOBALS), []
+    texts = list(_texts(config, ""))
+    for where, text in texts:
+        if text.startswith("$") and _is_import(text):
+            found, fault = _imported(text[1:])
+            imports |= found
+            faults += [f"{where}: {fault}"] if fault else []
+    for where, text in texts:
+        faults += [f"{where}: {fault}" for fault in _text_faults(where, text, imports)]
+    return faults
+
+
+def _texts(node: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            place = f"{where}#{key}" if where else str(key)
+            if key == "_target_" and not isinstance(value, str):
+                yield place, "$" + repr(value)
+            else:
+                yield from _texts(value, place)
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _texts(value, f"{where}#{number}")
+    elif isinstance(node, str):
+        yield where, node
+
+
+def _text_faults(where: str, text: str, imports: Mapping[str, str]) -> list[str]:
+    key = where.rsplit("#", 1)[-1]
+    if key == "_target_":
+        fault = name_fault(text)
+        return [fault] if fault else []
+    if key == "_mode_" and text not in ("default", "callable", "partial"):
+        return [f"_mode_ must be default, callable or partial, got {text!r}"]
+    if text.startswith("$"):
+        return [] if _is_import(text) else _expression_faults(text[1:], imports)
+    if text.startswith("%"):
+        file = text[1:].split("#")[0].split("::")[0]
+        return [f"a macro must name a file beside it, got {text!r}"] if _leads_out(file) else []
+    if _leads_out(text):
+        return [f"a path must stay inside the bundle's folders, got {text!r}"]
+    return []
+
+
+def _leads_out(text: str) -> bool:
+    return bool(_LEADS_OUT.search(text))
+
+
+def _is_import(text: str) -> bool:
+    return bool(re.match(r"^\$\s*(import|from)\s", text))
+
+
+def _imported(text: str) -> tuple[dict[str, str], str | None]:
+    """Names that an import statement binds, and what is wrong with it."""
+    try:
+        statements = ast.parse(text.strip()).body
+    except SyntaxError:
+        return {}, f"an import must be one statement, got {text!r}"
+    found: dict[str, str] = {}
+    asked: list[str] = []
+    for statement in statements:
+        if isinstance(statement, ast.Import):
+            asked += [alias.name for alias in statement.names]
+            # Without another name the package's own is bound.
+            found |= {
+                a.asname or a.name.split(".")[0]: a.name if a.asname else a.name.split(".")[0]
+                for a in statement.names
+            }
+        elif isinstance(statement, ast.ImportFrom) and not statement.level:
+            names = {a.asname or a.name: f"{statement.module}.{a.name}" for a in statement.names}
+            asked += names.values()
+            found |= names
+        else:
+            return {}, f"an import must be one statement, got {text!r}"
+    refused = sorted(path for path in asked if not _may_be_imported(path))
+    if refused:
+        return {}, f"imports must be of {', '.join(_ROOTS)}, got {refused[0]!r}"
+    return found, None
+
+
+def _may_be_imported(path: str) -> bool:
+    if path in _ROOTS:
+        return True
+    around = any(f"{name}.".startswith(f"{path}.") or f"{path}.".startswith(f"{name}.") for name in _OPEN)
+    closed = any(f"{path}.".startswith(f"{name}.") for name in _CLOSED)
+    return around and not closed and not re.search(r"(^|\.)_", path)
+
+
+@lru_cache(maxsize=4096)
+def name_fault(name: str) -> str | None:
+    """Why a configuration may not name a component; None if it may.
+
+    Args:
+        name: a dotted path, or the bare name of one of MONAI's components.
+    """
+    if not re.fullmatch(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*", name):
+        return f"a component must be named by a dotted path of public names, got {name!r}"
+    if "." not in name:
+        module = _components().get_component_module_name(name)
+        if module is None:
+            return f"no component of MONAI is named {name!r}"
+        name = f"{module if isinstance(module, str) else module[0]}.{name}"
+    within = [prefix for prefix in (*_OPEN, *_CLOSED) if name == prefix or name.startswith(prefix + ".")]
+    if not set(within) & set(_OPEN) and not _is_dtype(name):
+        return f"{name} is not on the list of components that a bundle may name"
+    if set(within) & set(_CLOSED) or name.rsplit(".", 1)[-1] == "main":
+        return f"{name} is on the list of components that a bundle may not name"
+    return _resolved_fault(name)
+
+
+@lru_cache(maxsize=1)
+def _components() -> Any:
+    from monai.bundle import ComponentLocator
+
+    return ComponentLocator()
+
+
+def _is_dtype(name: str) -> bool:
+    return bool(re.fullmatch(r"torch\.(float|bfloat|int|uint)\d+|torch\.(bool|long|double|half)", name))
+
+
+def _resolved_fault(name: str) -> str | None:
+    """Walk the path: a module reached under another name than its own is somebody else's."""
+    parts = name.split(".")
+    node: Any = importlib.import_module(parts[0])
+    for number, part in enumerate(parts[1:], start=2):
+        path = ".".join(parts[:number])
+        if isinstance(node, ModuleType) and not hasattr(node, part):
+            try:
+                importlib.import_module(path)
+            except ImportError:
+                return f"{path} does not exist"
+        if not hasattr(node, part):
+            return f"{path} does not exist"
+        node = getattr(node, part)
+        if isinstance(node, ModuleType) and node.__name__ != path:
+            return f"{path} is another package's module, {node.__name__}"
+    if isinstance(node, ModuleType):
+        return f"{name} is a module, not a component"
+    # Constants and scalar types have no module of their own; they call nothing.
+    home = getattr(node, "__module__", None) or parts[0]
+    if callable(node) and str(home).split(".")[0] not in (*_ROOTS, "builtins"):
+        return f"{name} was defined in {home}, not in {', '.join(_ROOTS)}"
+    if str(home) == "builtins" and callable(node) and parts[0] not in ("torch", "numpy"):
+        return f"{name} is a builtin of Python"
+    return None
+
+
+def _expression_faults(text: str, imports: Mapping[str, str]) -> list[str]:
+    try:
+        tree = ast.parse(_REFERENCE.sub("_reference", text).strip(), mode="eval")
+    except SyntaxError:
+        return [f"an expression must be one of Python's, without statements, got ${text}"]
+    known = {"_reference"} | {
+        node.arg if isinstance(node, ast.arg) else node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    }
+    faults: list[str] = []
+    in_chain: set[ast.AST] = set()
+    appended = {id(n.right) for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Add)}
+    for node in ast.walk(tree):
+        if not isinstance(node, _NODES):
+            faults.append(f"{type(node).__name__} is not allowed in an expression: ${text}")
+        elif isinstance(node, (ast.Attribute, ast.Name)) and node not in in_chain:
+            faults += _name_faults(node, in_chain, known, imports)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # What is appended to a path begins with a slash and is not absolute.
+            value = node.value.lstrip("/") if id(node) in appended else node.value
+            if _leads_out(value):
+                faults.append(f"a path must stay inside the bundle's folders, got {node.value!r}")
+    return faults
+
+
+def _name_faults(
+    node: ast.Attribute | ast.Name, in_chain: set[ast.AST], known: set[str], imports: Mapping[str, str]
+) -> list[str]:
+    attributes: list[str] = []
+    root: ast.AST = node
+    while isinstance(root, ast.Attribute):
+        in_chain.add(root)
+        attributes.insert(0, root.attr)
+        root = root.value
+    faults = [f"the attribute {name!r} is not allowed" for name in attributes if _ATTRIBUTE.match(name)]
+    if not isinstance(root, ast.Name):
+        return faults
+    in_chain.add(root)
+    if root.id in known:
+        return faults
+    if root.id in imports:
+        fault = name_fault(".".join([imports[root.id], *attributes]))
+        return [fault] if fault else faults
+    return faults if root.id in _BUILTINS else [f"the name {root.id!r} is not allowed"]
+
+
+def logging_faults(text: str) -> list[str]:
+    """What is wrong with a ``logging.conf``: Python evaluates its handlers' arguments.
+
+    Args:
+        text: the file's content.
+
+    Returns:
+        One line a fault: only streams of the console may be written to, by the standard classes.
+    """
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        return [f"logging.conf must be a configuration of Python's logging: {error}"]
+    faults = []
+    for section in parser.sections():
+        for key, allowed in (
+            ("class", ("StreamHandler", "NullHandler", "Formatter")),
+            ("args", ("()", "(sys.stderr,)", "(sys.stdout,)")),
+            ("kwargs", ("{}",)),
+            ("stream", ("sys.stderr", "sys.stdout", "ext://sys.stderr", "ext://sys.stdout")),
+        ):
+            value = parser.get(section, key, fallback=None)
+            if value is not None and value.replace(" ", "") not in allowed:
+                faults.append(f"{key} of [{section}] must be one of {', '.join(allowed)}, got {value!r}")
+    return faults

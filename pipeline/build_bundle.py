@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import torch
 import yaml
 from monai.bundle import ConfigParser
 
-from .bundles import bundle_path, load_weights
+from .bundles import bundle_path, load_network, load_weights
 from .experiments.files import read_json, replace_file, sha256_of, write_json
 from .experiments.record import published_run
+from .sharing.input_format import InputFormat, only_tensor
 
 __all__ = ["MAX_WEIGHTS_MB", "build_bundle", "export_weights", "write_json_twins"]
 
@@ -88,6 +89,7 @@ def build_bundle(
     folder: str | Path,
     hparams: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
+    input_shape: Sequence[int] | None = None,
 ) -> Path:
     """A whole bundle from a bundle's folder and the checkpoint of a training.
 
@@ -98,6 +100,8 @@ def build_bundle(
         hparams: of the training, overrides included: they become those of the bundle's train configuration,
             without which its network would not fit its weights. None leaves the source's.
         run: content of the training's ``run.json``; what may be published of it goes into the metadata.
+        input_shape: of one input ``(C, ...)`` in the training, which hyper-parameters may have changed:
+            becomes that of the metadata where that is not free. None leaves the source's.
 
     The metadata then speaks of these weights: their hash, their training, a version of their own (that of the
     source with ``+`` and the first digits of the hash), and none of the source's figures.
@@ -116,6 +120,8 @@ def build_bundle(
         _set_hparams(folder / "configs" / "train.yaml", hparams)
     _describe_weights(folder, export_weights(weights, folder / "models" / "model.pt"), run)
     write_json_twins(folder)
+    if input_shape is not None:
+        _describe_network(folder, input_shape)
     return folder
 
 
@@ -129,6 +135,25 @@ def _describe_weights(folder: Path, weights: Path, run: Mapping[str, Any] | None
     metadata |= {"version": version, "weights_sha256": digest}
     if run is not None:
         metadata["training"] = published_run(run)
+    write_json(file, metadata)
+
+
+def _describe_network(folder: Path, input_shape: Sequence[int]) -> None:
+    """Shape of the input and channels of the output as the trained network has them."""
+    file = folder / "configs" / "metadata.json"
+    metadata = read_json(file)
+    image, pred = only_tensor(metadata, "inputs"), only_tensor(metadata, "outputs")
+    sizes = zip(image["spatial_shape"], input_shape[1:], strict=True)
+    image["spatial_shape"] = [said if isinstance(said, str) else int(real) for said, real in sizes]
+    image["num_channels"] = int(input_shape[0])
+    with torch.no_grad():
+        output = load_network(folder, trusted=True)(
+            torch.zeros(2, *InputFormat.of_metadata(metadata).example_shape())
+        )
+    pred["num_channels"] = int(output.shape[1])
+    for tensor in (image, pred):
+        if len(tensor.get("channel_def", {})) not in (0, tensor["num_channels"]):
+            del tensor["channel_def"]  # what the channels are is not known from here
     write_json(file, metadata)
 
 

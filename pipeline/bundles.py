@@ -119,13 +119,25 @@ def _names() -> list[str]:
     return sorted({f"{folder.name}@{_version(folder)}" for folder in folders})
 
 
+def _is_foreign(root: Path) -> bool:
+    return not root.is_relative_to(_shipped().resolve()) and os.environ.get(TRUST) != "1"
+
+
+def _refuse(root: Path, faults: list[str]) -> None:
+    if faults:
+        raise ValueError(
+            f"bundle must name nothing that could run code, {root.name} is refused: {'; '.join(faults[:5])}. "
+            f"If you know where it comes from, --trust (or {TRUST}=1) takes it as it is."
+        )
+
+
 def _check_foreign(root: Path, file: Path) -> None:
     """Refuse a bundle of another place whose configuration could run code.
 
     Raises:
         ValueError: if it could, and ``$SIAMED_TRUST`` is not 1.
     """
-    if root.is_relative_to(_shipped().resolve()) or os.environ.get(TRUST) == "1":
+    if not _is_foreign(root):
         return
     # Not before: these read bundles themselves.
     from siamed.pipeline.sharing.config_safety import config_faults
@@ -134,19 +146,16 @@ def _check_foreign(root: Path, file: Path) -> None:
     faults = [f"{file.name}: {fault}" for fault in config_faults(ConfigParser.load_config_file(str(file)))]
     if (root / SUMS).is_file():
         faults += sums_faults(root)
-    if faults:
-        raise ValueError(
-            f"bundle must name nothing that could run code, {root.name} is refused: {'; '.join(faults[:5])}. "
-            f"If you know where it comes from, --trust (or {TRUST}=1) takes it as it is."
-        )
+    _refuse(root, faults)
 
 
-def bundle_parser(name_or_path: str | Path, config: str = "inference") -> ConfigParser:
+def bundle_parser(name_or_path: str | Path, config: str = "inference", trusted: bool = False) -> ConfigParser:
     """A bundle's configuration, not yet instantiated, with ``bundle_root`` set to its folder.
 
     Args:
         name_or_path: as for :func:`bundle_path`.
         config: name of the configuration without its ending; YAML is preferred to JSON.
+        trusted: that the configuration may name any code, as one may that is being run by its owner.
 
     Raises:
         FileNotFoundError: if the bundle has no such configuration.
@@ -158,7 +167,8 @@ def bundle_parser(name_or_path: str | Path, config: str = "inference") -> Config
         raise FileNotFoundError(
             f"config must be a file of the bundle {root.name}: no configs/{config}.yaml or .json"
         )
-    _check_foreign(root, file)
+    if not trusted:
+        _check_foreign(root, file)
     parser = ConfigParser()
     parser.read_config(str(file))
     parser.read_meta(str(root / "configs" / "metadata.json"))
@@ -180,8 +190,13 @@ def bundle_hparams(bundle: str | Path) -> dict[str, Any]:
     root = bundle_path(bundle)
     for config in ("train", "inference"):
         if _config_file(root, config) is not None:
-            parser = bundle_parser(root, config)
+            # Of the whole file nothing but the block is evaluated, by MONAI's own runs of the bundle too.
+            parser = bundle_parser(root, config, trusted=True)
             if "hparams" in parser:
+                if _is_foreign(root):
+                    from siamed.pipeline.sharing.config_safety import config_faults
+
+                    _refuse(root, config_faults({"hparams": parser["hparams"]}))
                 return dict(parser.get_parsed_content("hparams"))
     raise ValueError(
         f"bundle must have a block 'hparams' in configs/train.yaml or inference.yaml, {root.name} has none"
@@ -234,22 +249,23 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in content.items()}
 
 
-def load_network(bundle: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+def load_network(bundle: str | Path, device: str | torch.device = "cpu", trusted: bool = False) -> nn.Module:
     """The network of a bundle with its weights, in single precision and evaluation mode.
 
     Args:
         bundle: name of a shipped bundle, or a bundle's folder.
         device: where the network is put.
+        trusted: see :func:`bundle_parser`.
 
     Raises:
-        ValueError: if there is no such bundle, or no network in its configurations.
+        ValueError: if there is no such bundle, no network in its configurations, or it could run code.
         FileNotFoundError: if it has no weights.
         RuntimeError: if weights and network do not fit each other.
     """
     root = bundle_path(bundle)
     for config in ("inference", "train"):
         if _config_file(root, config) is not None:
-            parser = bundle_parser(root, config)
+            parser = bundle_parser(root, config, trusted)
             if "network_def" in parser:
                 network = parser.get_parsed_content("network_def")
                 network.load_state_dict(load_weights(_weights_file(root)), strict=True)

@@ -112,6 +112,7 @@ class TrackRun:
         self._validation: dict[str, float] = {}
         self._signal: Any = None
         self._log_file: logging.Handler | None = None
+        self._input_shape: list[int] | None = None
 
     def attach(self, engine: Any) -> None:
         """Register on a trainer, or on an evaluator that is run alone."""
@@ -121,6 +122,7 @@ class TrackRun:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
         watched = self.evaluator
         if isinstance(engine, Trainer):
+            engine.add_event_handler(Events.STARTED, self._watch_input)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
         else:
@@ -207,6 +209,13 @@ class TrackRun:
             siamed.setLevel(logging.INFO)
         logging.getLogger().addHandler(self._log_file)
 
+    def _watch_input(self, engine: Any) -> None:
+        def keep(network: Any, inputs: tuple[Any, ...]) -> None:
+            self._input_shape = [int(length) for length in inputs[0].shape[1:]]
+            handle.remove()
+
+        handle = engine.network.register_forward_pre_hook(keep)
+
     def _iteration(self, engine: Any) -> None:
         loss = batch_loss(engine.state.output)
         if loss is not None:
@@ -263,7 +272,9 @@ class TrackRun:
             found = [self.folder / name for name in (self.weights, LATEST) if (self.folder / name).is_file()]
             if self.bundle_root is not None and found:
                 folder = self.folder / "bundle" / self.name
-                built = build_bundle(self.bundle_root, found[0], folder, self.hparams, self.record.content)
+                built = build_bundle(
+                    self.bundle_root, found[0], folder, self.hparams, self.record.content, self._input_shape
+                )
                 self.store.folder(built, f"bundle/{self.name}")
         else:
             row = {"epoch": int(engine.state.epoch), **self._validation}

@@ -113,8 +113,10 @@ _PUBLISHED = (
 
 
 def published_run(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a ``run.json`` goes with the weights to other people: hashes and figures, no configuration, whose
-    paths are of the machine that trained."""
+    """What of a ``run.json`` goes with the weights to other people.
+
+    Hashes and figures; no configuration, whose paths are of the machine that trained.
+    """
     kept = {key: record[key] for key in _PUBLISHED if record.get(key) is not None}
     return {"run": record["name"], **kept}
 

@@ -38,7 +38,12 @@ class DownloadError(RuntimeError):
 def _open(url: str, headers: Mapping[str, str]) -> Any:
     if urlsplit(url).scheme not in _SCHEMES:
         raise ValueError(f"url must begin with one of {', '.join(_SCHEMES)}, got {url!r}")
-    return urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=_TIMEOUT_S)
+    request = urllib.request.Request(url)
+    for name, value in headers.items():
+        # A token is for the server that was asked, not for the one that it sends us on to.
+        add = request.add_unredirected_header if name == "Authorization" else request.add_header
+        add(name, value)
+    return urllib.request.urlopen(request, timeout=_TIMEOUT_S)
 
 
 def fetch_text(url: str, headers: Mapping[str, str] | None = None) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import re
 import shutil
 import sys
 import warnings
@@ -29,11 +28,12 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigWorkflow
-from monai.utils import optional_import
 from torch import nn
 
 from siamed.pipeline.bundles import bundle_parser, bundle_path, load_network
 from siamed.pipeline.experiments.files import read_json, replace_file, sha256_of
+
+from .input_format import InputFormat
 
 __all__ = [
     "EXPORTS",
@@ -49,7 +49,6 @@ EXPORTS = ("pt2", "onnx", "ts")
 """Formats, by the ending of their file."""
 
 _AXES = ("depth", "height", "width")
-_MULTIPLE = re.compile(r"(?:(\d+)\*)?n")
 # What these say is no concern of a user: torchvision is missing, no file to log to, a run ended on purpose.
 _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "monai.bundle.workflows", "ignite")
 _WARNINGS = (
@@ -203,12 +202,10 @@ def free_dimensions(bundle: str | Path) -> dict[int, int]:
 
     Returns:
         Axis of the batch (2 is the first spatial one) to its divisor: ``{2: 32, 3: 32}`` for
-        ``["32*n", "32*n"]``. Numbers, and words other than ``k*n``, are left fixed.
+        ``["32*n", "32*n"]``.
     """
     metadata = read_json(bundle_path(bundle) / "configs" / "metadata.json")
-    first = next(iter(metadata["network_data_format"]["inputs"].values()))
-    found = {axis: _MULTIPLE.fullmatch(str(size)) for axis, size in enumerate(first["spatial_shape"], 2)}
-    return {axis: int(match[1] or 1) for axis, match in found.items() if match}
+    return InputFormat.of_metadata(metadata).free_dimensions
 
 
 def export_network(
@@ -298,7 +295,7 @@ def exported_network(path: str | Path, format: str) -> Function:
         format: one of :data:`EXPORTS`.
 
     Raises:
-        ValueError: if there is no such format, or onnxruntime, which reads ONNX, is not installed.
+        ValueError: if there is no such format.
     """
     with _hushed():
         if format == "pt2":
@@ -307,18 +304,10 @@ def exported_network(path: str | Path, format: str) -> Function:
             return torch.jit.load(str(path), map_location="cpu")
     if format != "onnx":
         raise ValueError(f"format must be one of {list(EXPORTS)}, got {format!r}")
-    session = _onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda image: torch.from_numpy(session.run(["pred"], {"image": image.contiguous().numpy()})[0])
-
-
-def _onnxruntime() -> Any:
-    """The package, or an error that says how to get it."""
-    package, found = optional_import("onnxruntime")
-    if not found:
-        raise ValueError(
-            "formats must be ones that can be checked here, 'onnx' needs onnxruntime: pip install onnxruntime"
-        )
-    return package
 
 
 @torch.inference_mode()
@@ -382,8 +371,8 @@ def export_bundle(
         it was compared) and ``input_shape``, of one of them; ``free`` names the dimensions that may change.
 
     Raises:
-        ValueError: if a format is unknown or cannot be checked, the inputs are fewer than 2, or a file
-            differs by more than the tolerance; the folder is then as it was.
+        ValueError: if a format is unknown, the inputs are fewer than 2, or a file differs by more than the
+            tolerance; the folder is then as it was.
     """
     _check_arguments(formats, inputs)
     network, free = load_network(bundle), free_dimensions(bundle)
@@ -415,8 +404,6 @@ def _check_arguments(formats: Sequence[str], inputs: torch.Tensor) -> None:
             f"inputs must be (N, C, ...) float32 with N at least 2, got {tuple(inputs.shape)} "
             f"{inputs.dtype}: capture them from more data"
         )
-    if "onnx" in formats:
-        _onnxruntime()
 
 
 def _described(file: Path) -> dict[str, Any]:

@@ -99,8 +99,8 @@ class Source:
         if match is None:
             file = Path(urlsplit(str(self.url)).path).name
             raise ValueError(
-                f"sha256 must be given: there is no {file}.sha256 beside the zip, so nobody says what its bytes "
-                "must be. Pass --sha256, or ask for an index."
+                f"sha256 must be given: there is no {file}.sha256 beside the zip, so nobody says what its "
+                "bytes must be. Pass --sha256, or ask for an index."
             )
         return match[1]
 

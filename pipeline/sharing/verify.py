@@ -25,6 +25,7 @@ from .archive import archive_faults, unpack
 from .card import missing_figures, missing_sections, without_card
 from .config_safety import config_faults, logging_faults
 from .contents import SUMS, file_faults, sums_faults
+from .input_format import InputFormat, only_tensor
 from .weights_safety import weights_faults
 
 __all__ = ["Check", "Report", "Unsound", "opened", "verify_bundle"]
@@ -194,7 +195,7 @@ def _metadata_faults(root: Path, metadata: Any) -> list[str]:
     if Version(newest) > Version(version):
         faults.append(f"the changelog has version {newest}, the bundle says {version}")
     if weights.is_file() and sha256_of(weights) != metadata["weights_sha256"]:
-        faults.append("weights_sha256 is not the hash of models/model.pt")
+        faults.append(f"weights_sha256 is not the hash of models/model.pt, {sha256_of(weights)}")
     exports = {entry.get("file"): entry.get("sha256") for entry in metadata.get("exports", {}).values()}
     for file in _models(root):
         if file != weights and exports.get(file.name) != sha256_of(file):
@@ -307,34 +308,12 @@ def _network_faults(root: Path, metadata: dict[str, Any]) -> list[str]:
         network = load_network(root)
     except RuntimeError as error:
         return [f"weights and network do not fit each other: {error}"]
-    described = metadata["network_data_format"]
-    tensor, given = described["inputs"]["image"], described["outputs"]["pred"]
-    shape = [n if isinstance(n, int) else _size(n) for n in tensor["spatial_shape"]]
     with torch.no_grad():
-        output = network(torch.zeros(2, tensor["num_channels"], *shape))
-    if output.shape[1] != given["num_channels"]:
-        return [f"the network gives {output.shape[1]} channels, the metadata says {given['num_channels']}"]
+        output = network(torch.zeros(2, *InputFormat.of_metadata(metadata).example_shape()))
+    channels = only_tensor(metadata, "outputs")["num_channels"]
+    if output.shape[1] != channels:
+        return [f"the network gives {output.shape[1]} channels, the metadata says {channels}"]
     return []
-
-
-def _size(text: str) -> int:
-    """A size for a spatial shape that metadata gives as MONAI does: ``*`` is any, ``16*n`` a multiple,
-    ``2**p`` a power.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    text = text.replace(" ", "")
-    if text == "*":
-        return 64
-    factor = re.fullmatch(r"(\d+)\*n|n\*(\d+)", text)
-    if factor:
-        base = int(factor[1] or factor[2])
-        return base * max(1, round(64 / base))
-    power = re.fullmatch(r"(\d+)\*\*p", text)
-    if power:
-        return int(power[1]) ** 6 if int(power[1]) == 2 else int(power[1]) ** 4
-    raise ValueError(f"spatial_shape must have sizes like 64, *, 16*n or 2**p, got {text!r}")
 
 
 def _document_faults(root: Path, metadata: Any) -> list[str]:

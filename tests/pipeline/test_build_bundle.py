@@ -123,3 +123,21 @@ def test_a_trained_copy_speaks_of_its_own_weights(weights: dict[str, torch.Tenso
     again = build_bundle(made, tmp_path / "best.pt", tmp_path / "again")
     version = json.loads((again / "configs" / "metadata.json").read_text())["version"]
     assert version == metadata["version"]
+
+
+def test_a_network_of_another_input_is_described_as_it_is(
+    weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"network": weights}, tmp_path / "best.pt")
+    source = Path(shutil.copytree(TOY, tmp_path / TOY.name))
+    file = source / "configs" / "metadata.json"
+    metadata = json.loads(file.read_text())
+    metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = [99, 99]
+    metadata["network_data_format"]["outputs"]["pred"]["num_channels"] = 3
+    file.write_text(json.dumps(metadata))
+    made = build_bundle(source, tmp_path / "best.pt", tmp_path / "made", input_shape=(1, 16, 16))
+    told = json.loads((made / "configs" / "metadata.json").read_text())["network_data_format"]
+    assert told["inputs"]["image"]["spatial_shape"] == [16, 16]
+    assert told["inputs"]["image"]["channel_def"] == {"0": "image"}
+    assert told["outputs"]["pred"]["num_channels"] == 2
+    assert told["outputs"]["pred"]["channel_def"] == {"0": "left", "1": "right"}

@@ -19,9 +19,11 @@ class Hub:
         url: its address.
         files: content by ``OWNER/NAME/FILE``.
         asked: method, path and authorization of each request so far.
+        sent_on: address that a file's request is sent on to, by ``OWNER/NAME/FILE``.
     """
 
     url: str
+    sent_on: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
 
@@ -65,7 +67,14 @@ def hub() -> Iterator[Hub]:
                 siblings = [{"rfilename": name.removeprefix(f"{repository}/")} for name in known]
                 self.answer(json.dumps({"id": repository, "sha": "0" * 40, "siblings": siblings}).encode())
                 return
-            content = running.files.get(path.lstrip("/").replace("/resolve/main", ""))
+            name = path.lstrip("/").replace("/resolve/main", "")
+            if name in running.sent_on:
+                self.send_response(302)
+                self.send_header("Location", running.sent_on[name])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            content = running.files.get(name)
             self.answer(content if content is not None else b"{}", 200 if content is not None else 404)
 
         def do_POST(self) -> None:

@@ -19,6 +19,7 @@ class Web:
     Args:
         url: its address, with a slash at the end.
         asked: path and Range header of each request so far.
+        tokens: their Authorization headers.
         cut_at: bytes after which the next answers break off, one an answer; empty for whole answers.
         ranges: whether it knows byte ranges.
         hold: answers wait while it is cleared.
@@ -26,6 +27,7 @@ class Web:
 
     url: str
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
     cut_at: list[int] = field(default_factory=list)
     ranges: bool = True
     hold: threading.Event = field(default_factory=threading.Event)
@@ -42,6 +44,7 @@ def serving(folder: Path) -> Iterator[Web]:
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
             web.asked.append((self.path, wanted))
+            web.tokens.append(self.headers.get("Authorization"))
             web.hold.wait(20)
             file = folder / self.path.lstrip("/")
             if not file.is_file():

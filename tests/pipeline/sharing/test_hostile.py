@@ -231,9 +231,19 @@ def test_siamed_reads_no_foreign_configuration_that_names_code_unless_trusted(
 
 
 def test_a_downloaded_bundle_whose_files_were_changed_is_not_read(released: Path) -> None:
-    assert bundle_hparams(released)["batch_size"] > 0
     (released / "docs" / "README.md").write_text("changed")
     with pytest.raises(ValueError, match=r"docs/README.md is not the file that SHA256SUMS names"):
+        load_network(released)
+
+
+def test_hyperparameters_are_evaluated_alone_and_only_if_they_are_harmless(released: Path) -> None:
+    file = released / "configs" / "train.yaml"
+    text = file.read_text()
+    # What its owner runs by MONAI may name any component; its hyper-parameters are read all the same.
+    file.write_text(f"{text}\nmine:\n  _target_: my_package.Dataset\n")
+    assert bundle_hparams(released)["batch_size"] > 0
+    file.write_text(text.replace("\nhparams:\n", "\nhparams:\n  bad: $print(1)\n"))
+    with pytest.raises(ValueError, match=r"hparams#bad: the name 'print' is not allowed"):
         bundle_hparams(released)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy.hub import hub
 from toy.web import Web
 
 from siamed.pipeline.bundles import bundle_path, load_network
@@ -247,6 +248,19 @@ def test_a_release_page_and_a_configured_index_are_sources(
     monkeypatch.delenv(INDEX_VARIABLE)
     with pytest.raises(ValueError, match="a source must be given"):
         get_bundle("toy_bundle", Source(), tmp_path / "c")
+
+
+def test_a_token_is_not_carried_to_the_server_that_one_is_sent_on_to(
+    web: tuple[Web, Path], tmp_path: Path
+) -> None:
+    (zip_file,) = web[1].glob("*.zip")
+    with hub() as server:
+        server.sent_on["lab/bundles/toy.zip"] = f"{web[0].url}{zip_file.name}"
+        url = f"{server.url}/lab/bundles/resolve/main/toy.zip"
+        headers = {"Authorization": "Bearer secret"}
+        assert download(url, tmp_path, sha256_of(zip_file), None, headers=headers).is_file()
+        assert [token for _, _, token in server.asked] == ["Bearer secret"]
+    assert web[0].tokens == [None]
 
 
 @pytest.mark.parametrize("wanted", ["", "../x", "a b", "x@", "/abs"])

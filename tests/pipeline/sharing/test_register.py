@@ -35,8 +35,9 @@ from siamed.pipeline.build_bundle import build_bundle
 from siamed.pipeline.bundles import load_network
 from siamed.pipeline.experiments.files import read_json, sha256_of
 from siamed.pipeline.experiments.mlflow_store import MlflowStore, tracking_store
+from siamed.pipeline.sharing.input_format import InputFormat
 from siamed.pipeline.sharing.register import Registered, _lineage, _source_name, _weights_epoch, register_run
-from siamed.pipeline.sharing.served import InputFormat, ServedBundle, _volume_answer
+from siamed.pipeline.sharing.served import ServedBundle, _volume_answer
 
 IMAGE = np.random.default_rng(5).random((1, 16, 16)).astype(np.float32)
 
@@ -361,7 +362,7 @@ def test_sizes_of_an_input_come_from_the_metadata() -> None:
     with pytest.raises(ValueError, match=r"numbers, 'K\*n' or '\*', got '2\*\*p'"):
         of(["2**p"])
     two = {"network_data_format": {"inputs": {"b": {}, "a": {}}}}
-    with pytest.raises(ValueError, match=r"one tensor in 'inputs' to be served, got \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"one tensor in 'inputs', got \['a', 'b'\]"):
         InputFormat.of_metadata(two)
 
 

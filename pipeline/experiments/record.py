@@ -118,6 +118,9 @@ def published_run(record: Mapping[str, Any]) -> dict[str, Any]:
     Hashes and figures; no configuration, whose paths are of the machine that trained.
     """
     kept = {key: record[key] for key in _PUBLISHED if record.get(key) is not None}
+    if "fold" in (record.get("config") or {}):
+        fold = record["config"]["fold"]
+        kept["fold_left_out"] = "none, best_metric is of subjects in the training" if fold is None else fold
     return {"run": record["name"], **kept}
 
 

@@ -5,8 +5,8 @@ with ``$`` is evaluated, and ``logging.conf`` is evaluated by Python's own reade
 read as data and held against a list of what a bundle needs:
 
 * ``_target_`` and names in expressions lead, through modules of monai, torch, siamed, numpy and ignite alone,
-  to a class or function that was defined in one of them (``torch.os.system`` is the operating system's), and
-  none that loads code, reads pickles, or runs a program;
+  to a class that was defined in one of them (``torch.os.system`` is the operating system's) or to one of few
+  functions: among all functions of these packages some load pickles from bytes or run a program;
 * expressions are calls, arithmetic, comparisons and small literals: no statement, no private attribute, no
   builtin that reaches further;
 * paths stay inside the bundle: none is absolute, none climbs.
@@ -48,7 +48,6 @@ _OPEN = (
     "monai.utils.misc.set_determinism",
     "monai.utils.set_determinism",
     "monai.visualize",
-    "numpy",
     "siamed.networks",
     "siamed.pipeline",
     "siamed.transforms",
@@ -70,8 +69,41 @@ _OPEN = (
     "torch.ones",
     "torch.optim",
     "torch.tensor",
-    "torch.utils.data",
+    "torch.utils.data.BatchSampler",
+    "torch.utils.data.ConcatDataset",
+    "torch.utils.data.DataLoader",
+    "torch.utils.data.Dataset",
+    "torch.utils.data.DistributedSampler",
+    "torch.utils.data.RandomSampler",
+    "torch.utils.data.SequentialSampler",
+    "torch.utils.data.Subset",
+    "torch.utils.data.SubsetRandomSampler",
+    "torch.utils.data.TensorDataset",
+    "torch.utils.data.WeightedRandomSampler",
+    "torch.utils.data.distributed.DistributedSampler",
     "torch.zeros",
+    *(
+        f"numpy.{name}"
+        for name in (
+            "abs arange array asarray bool_ concatenate cos deg2rad e eye float16 float32 float64 full inf "
+            "int16 int32 int64 int8 isfinite linspace max mean min nan ones pi prod rad2deg sin sqrt stack "
+            "sum uint16 uint32 uint64 uint8 where zeros"
+        ).split()
+    ),
+)
+# Of these packages classes alone, and these functions; of the others functions too.
+_CLASSES_OF = ("ignite.", "monai.", "torch.nn.", "torch.optim.")
+_FUNCTIONS_OF = ("torch.nn.functional.", "torch.nn.init.")
+_FUNCTIONS = (
+    "monai.data.decollate_batch",
+    "monai.data.list_data_collate",
+    "monai.data.load_decathlon_datalist",
+    "monai.data.pad_list_data_collate",
+    "monai.data.partition_dataset",
+    "monai.data.partition_dataset_classes",
+    "monai.handlers.from_engine",
+    "monai.utils.misc.set_determinism",
+    "monai.utils.set_determinism",
 )
 # Inside of what is open: readers of pickles, writers of any file, runners of programs.
 _CLOSED = (
@@ -85,24 +117,10 @@ _CLOSED = (
     "monai.data.dataset.PersistentDataset",
     "monai.networks.trt_compiler",
     "monai.networks.utils",
-    "numpy.DataSource",
-    "numpy.ctypeslib",
-    "numpy.distutils",
-    "numpy.f2py",
-    "numpy.fromfile",
-    "numpy.genfromtxt",
-    "numpy.lib",
-    "numpy.load",
-    "numpy.loadtxt",
-    "numpy.memmap",
-    "numpy.save",
-    "numpy.savetxt",
-    "numpy.savez",
-    "numpy.savez_compressed",
-    "numpy.testing",
     "siamed.pipeline.build_bundle",
     "siamed.pipeline.cli",
     "siamed.pipeline.experiments.files",
+    "siamed.pipeline.experiments.mlflow_registry",
     "siamed.pipeline.experiments.mlflow_store",
     "siamed.pipeline.experiments.train_fold",
     "siamed.pipeline.label_efficiency",
@@ -122,6 +140,7 @@ _NODES = (
 _ATTRIBUTE = re.compile(
     r"_|(gi|cr|ag|tb|f|co|func)_|(format(_map)?|tofile|dumps?|save|export|system|popen|eval|exec|open)$"
 )
+_ALIAS = "alias"  # compared by identity; aliases of aliases grow beyond all memory
 _REFERENCE = re.compile(r"@[\w:#]+")
 _LEADS_OUT = re.compile(r"^([/\\~]|[A-Za-z]:[/\\])|(^|[/\\])\.\.([/\\]|$)|://")
 
@@ -138,7 +157,7 @@ def config_faults(config: Any) -> list[str]:
     Randomness: deterministic.
     """
     imports, faults = dict(_GLOBALS), []
-    texts = list(_texts(config, ""))
+    texts = list(_texts(config, "", set()))
     for where, text in texts:
         if text.startswith("$") and _is_import(text):
             found, fault = _imported(text[1:])
@@ -149,23 +168,32 @@ def config_faults(config: Any) -> list[str]:
     return faults
 
 
-def _texts(node: Any, where: str) -> Iterator[tuple[str, Any]]:
+def _texts(node: Any, where: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Every string and where it stands; a block that stands in two places (a YAML alias) is given as a
+    fault."""
+    if isinstance(node, (Mapping, list)):
+        if id(node) in seen:
+            yield where, _ALIAS
+            return
+        seen.add(id(node))
     if isinstance(node, Mapping):
         for key, value in node.items():
             place = f"{where}#{key}" if where else str(key)
             if key == "_target_" and not isinstance(value, str):
                 yield place, "$" + repr(value)
             else:
-                yield from _texts(value, place)
+                yield from _texts(value, place, seen)
     elif isinstance(node, list):
         for number, value in enumerate(node):
-            yield from _texts(value, f"{where}#{number}")
+            yield from _texts(value, f"{where}#{number}", seen)
     elif isinstance(node, str):
         yield where, node
 
 
 def _text_faults(where: str, text: str, imports: Mapping[str, str]) -> list[str]:
     key = where.rsplit("#", 1)[-1]
+    if text is _ALIAS:
+        return ["a block may not stand in two places: write it out instead of an alias"]
     if key == "_target_":
         fault = name_fault(text)
         return [fault] if fault else []
@@ -271,17 +299,29 @@ def _resolved_fault(name: str) -> str | None:
                 return f"{path} does not exist"
         if not hasattr(node, part):
             return f"{path} does not exist"
+        within_class = isinstance(node, type)
         node = getattr(node, part)
         if isinstance(node, ModuleType) and node.__name__ != path:
             return f"{path} is another package's module, {node.__name__}"
+        if within_class and callable(node):
+            return f"{path} is a method, not a component"
+    return _object_fault(name, node)
+
+
+def _object_fault(name: str, node: Any) -> str | None:
     if isinstance(node, ModuleType):
         return f"{name} is a module, not a component"
     # Constants and scalar types have no module of their own; they call nothing.
-    home = getattr(node, "__module__", None) or parts[0]
-    if callable(node) and str(home).split(".")[0] not in (*_ROOTS, "builtins"):
+    home = str(getattr(node, "__module__", None) or name.split(".")[0])
+    if not callable(node):
+        return None
+    if home.split(".")[0] not in (*_ROOTS, "builtins"):
         return f"{name} was defined in {home}, not in {', '.join(_ROOTS)}"
-    if str(home) == "builtins" and callable(node) and parts[0] not in ("torch", "numpy"):
+    if home == "builtins" and not name.startswith(("torch.", "numpy.")):
         return f"{name} is a builtin of Python"
+    listed = name in _FUNCTIONS or name.startswith(_FUNCTIONS_OF)
+    if name.startswith(_CLASSES_OF) and not isinstance(node, type) and not listed:
+        return f"{name} is a function that is not on the list of those that a bundle may name"
     return None
 
 
@@ -297,14 +337,23 @@ def _expression_faults(text: str, imports: Mapping[str, str]) -> list[str]:
     }
     faults: list[str] = []
     in_chain: set[ast.AST] = set()
-    appended = {id(n.right) for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Add)}
+    appended = {
+        id(node.right)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Add)
+        and isinstance(node.left, ast.Name)
+        and node.left.id == "_reference"
+    }
     for node in ast.walk(tree):
         if not isinstance(node, _NODES):
             faults.append(f"{type(node).__name__} is not allowed in an expression: ${text}")
         elif isinstance(node, (ast.Attribute, ast.Name)) and node not in in_chain:
             faults += _name_faults(node, in_chain, known, imports)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, bytes):
+            faults.append(f"bytes are not allowed in an expression: ${text}")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            # What is appended to a path begins with a slash and is not absolute.
+            # What is appended to a reference begins with a slash and is not absolute.
             value = node.value.lstrip("/") if id(node) in appended else node.value
             if _leads_out(value):
                 faults.append(f"a path must stay inside the bundle's folders, got {node.value!r}")

@@ -27,12 +27,17 @@ _BLOCK = 1 << 16
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 4
 _MAX_TEXT = 1 << 20
+_MAX_BYTES = 500_000_000  # where nobody said how many there are
 # What the other side or the way there does, and may not do the next time.
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
 class DownloadError(RuntimeError):
     """A download that did not end with the promised bytes; the message says what to do."""
+
+
+class _TooLarge(Exception):
+    pass
 
 
 def _open(url: str, headers: Mapping[str, str]) -> Any:
@@ -116,6 +121,9 @@ def download(
             problem = error
         except _BROKEN as error:
             problem = error
+        except _TooLarge as error:
+            part.unlink(missing_ok=True)
+            raise DownloadError(f"{error}: nothing was kept. Ask whoever publishes it.") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 part.unlink(missing_ok=True)
@@ -155,8 +163,8 @@ def _receive(url: str, part: Path, size: int | None, tell: Tell, headers: Mappin
             done = done if goes_on else 0
             while block := response.read(_BLOCK):
                 done += len(block)
-                if size is not None and done > size:
-                    break  # the hash will say so
+                if done > (size or _MAX_BYTES):
+                    raise _TooLarge(f"{_shown(url)} sends more than {size or _MAX_BYTES} bytes")
                 target.write(block)
                 tell("downloading", done, total)
             target.flush()
@@ -170,8 +178,7 @@ def _checked(part: Path, sha256: str, url: str) -> Path:
         part.unlink()
         raise DownloadError(
             f"{_shown(url)} has other bytes than promised (SHA-256 {found[:16]}..., promised "
-            f"{sha256[:16]}...): "
-            "nothing was unpacked. Ask whoever publishes it."
+            f"{sha256[:16]}...): nothing was unpacked. Ask whoever publishes it."
         )
     whole = part.with_suffix(".zip")
     os.replace(part, whole)

@@ -60,8 +60,7 @@ def get_bundle(
         wanted: ``NAME``, the newest version, or ``NAME@VERSION``.
         source: where from.
         folder: where bundles are kept; default :func:`siamed.pipeline.bundles.installed_dir`, where MONAI
-        keeps
-            them too.
+            keeps them too.
         tell: called with what is done, how far, and of how much.
         pause_s: see :func:`siamed.pipeline.sharing.download.download`.
 
@@ -127,11 +126,14 @@ def _receipt(place: Path, name: str) -> Path:
 
 def _installed(place: Path, name: str) -> dict[str, str] | None:
     """Version of what is in place, and the hash of the zip it came from if it was got by siamed."""
-    metadata = read_json(place / name / "configs" / "metadata.json")
-    if metadata is None:
+    try:
+        metadata = read_json(place / name / "configs" / "metadata.json")
+        receipt = read_json(_receipt(place, name)) or {}
+        version = None if metadata is None else str(metadata["version"])
+    except (KeyError, TypeError, ValueError):
+        return {"version": "unknown"}  # damaged: it will be replaced
+    if version is None:
         return None
-    receipt = read_json(_receipt(place, name)) or {}
-    version = str(metadata.get("version", "unknown"))
     return {
         "version": version,
         **({"sha256": receipt["sha256"]} if receipt.get("version") == version else {}),

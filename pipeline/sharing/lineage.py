@@ -12,7 +12,7 @@ from siamed.pipeline.experiments.files import read_json
 
 __all__ = ["Link", "lineage", "lineage_text"]
 
-_SHOWN = ("command", "commit", "dirty", "device", "seed", "epochs")
+_SHOWN = ("command", "commit", "dirty", "device", "seed", "epochs", "fold_left_out")
 
 
 class Link(dict[str, Any]):

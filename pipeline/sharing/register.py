@@ -204,7 +204,9 @@ def _description(
     if epoch is not None:
         text.append(f"Weights of epoch {epoch}.")
     if best := record.get("best_metric"):
-        text.append(f"Best {best['name']} {best['value']:.4g} at epoch {best['epoch']}.")
+        config = record.get("config") or {}
+        seen = " of subjects in the training" if "fold" in config and config["fold"] is None else ""
+        text.append(f"Best {best['name']} {best['value']:.4g} at epoch {best['epoch']}{seen}.")
     if lineage:
         text.append(f"Started from {_source_name(lineage)}.")
     text.append("Input: a column 'path' (NIfTI file) or 'image' (one input of the network).")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .download import fetch_text
+from .download import DownloadError, fetch_text
 from .index import INDEX, choose, read_index
 
 __all__ = ["INDEX_VARIABLE", "Promise", "Source"]
@@ -75,7 +75,7 @@ class Source:
             DownloadError: if it cannot be read.
         """
         if self.url is not None:
-            return Promise(name, version, self.url, self.sha256 or self._hash_beside(), None)
+            return Promise(name, version, self.url, self._hash(), None)
         address = self._index_address()
         entry = choose(read_index(fetch_text(address, self.headers()), address), name, version)
         return Promise(entry.name, entry.version, entry.url, entry.sha256, entry.size)
@@ -89,9 +89,11 @@ class Source:
         token = get_token()
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    def _hash_beside(self) -> str:
-        from .download import DownloadError
-
+    def _hash(self) -> str:
+        if self.sha256 is not None:
+            if not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
+                raise ValueError(f"sha256 must be 64 hexadecimal digits, got {self.sha256!r}")
+            return self.sha256.lower()
         try:
             match = _HASH.match(fetch_text(f"{self.url}.sha256"))
         except DownloadError:

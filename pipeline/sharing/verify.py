@@ -24,7 +24,7 @@ from siamed.pipeline.experiments.files import sha256_of
 from .archive import archive_faults, unpack
 from .card import missing_figures, missing_sections, without_card
 from .config_safety import config_faults, logging_faults
-from .contents import SUMS, file_faults, sums_faults
+from .contents import SUMS, bundle_files, file_faults, sums_faults
 from .input_format import InputFormat, only_tensor
 from .weights_safety import weights_faults
 
@@ -132,16 +132,18 @@ def verify_bundle(path: str | Path, summed: bool | None = None) -> Report:
             return Report("", "", (archive,))
         must = summed if summed is not None else Path(path).is_file()
         checks = [archive, Check("files", tuple(file_faults(root)))]
+        if any((root / name).is_symlink() for name in bundle_files(root)):
+            return Report(root.name, "", tuple(checks))  # nothing outside is read
         if must or (root / SUMS).is_file():
-            checks.append(Check("hashes", tuple(sums_faults(root)), "SHA256SUMS"))
+            checks.append(_guarded("hashes", lambda: sums_faults(root), "SHA256SUMS"))
         else:
             checks.append(Check("hashes", note="no SHA256SUMS: a source folder"))
         metadata = _json(root / "configs" / "metadata.json")
         checks += [
-            Check("metadata", tuple(_metadata_faults(root, metadata))),
-            Check("configurations", tuple(_config_faults(root))),
-            Check("logging", tuple(_logging_faults(root))),
-            Check("weights", tuple(f for file in _models(root) for f in weights_faults(file))),
+            _guarded("metadata", lambda: _metadata_faults(root, metadata)),
+            _guarded("configurations", lambda: _config_faults(root)),
+            _guarded("logging", lambda: _logging_faults(root)),
+            _guarded("weights", lambda: [f for file in _models(root) for f in weights_faults(file)]),
         ]
         if any(check.faults for check in checks):
             checks.append(Check("network", note="not built: see above"))
@@ -152,10 +154,10 @@ def verify_bundle(path: str | Path, summed: bool | None = None) -> Report:
         return Report(root.name, str(version), tuple(checks))
 
 
-def _guarded(name: str, check: Callable[[], list[str]]) -> Check:
+def _guarded(name: str, check: Callable[[], list[str]], note: str = "") -> Check:
     # A foreign bundle may break a check in ways that nobody thought of: that is a fault of the bundle.
     try:
-        return Check(name, tuple(check()))
+        return Check(name, tuple(check()), note)
     except Exception as error:
         return Check(name, (f"{type(error).__name__}: {error}",))
 
@@ -163,7 +165,7 @@ def _guarded(name: str, check: Callable[[], list[str]]) -> Check:
 def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -221,7 +223,7 @@ def _configs(root: Path) -> Iterator[tuple[str, Any]]:
                 yield file.name, yaml.safe_load(file.read_text(encoding="utf-8"))
             elif file.suffix == ".json" and file.name != "metadata.json":
                 yield file.name, json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, yaml.YAMLError) as error:
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
             yield file.name, error
 
 

@@ -247,6 +247,20 @@ def test_hyperparameters_are_evaluated_alone_and_only_if_they_are_harmless(relea
         bundle_hparams(released)
 
 
+def test_a_link_in_a_folder_is_not_followed(released: Path, tmp_path: Path) -> None:
+    (released / "docs" / "README.md").unlink()
+    (released / "docs" / "README.md").symlink_to("/dev/zero")
+    assert verify_bundle(released).faults == ("files: docs/README.md is a link",)
+
+
+def test_what_breaks_a_check_is_a_fault_of_the_bundle(released: Path) -> None:
+    (released / "configs" / "extra.json").write_text("[" * 100_000)
+    (released / "configs" / "metadata.json").write_text('{"a":' * 100_000)
+    faults = verify_bundle(released).faults
+    assert any("metadata: configs/metadata.json must be JSON" in fault for fault in faults)
+    assert any(fault.startswith("configurations: extra.json") for fault in faults)
+
+
 def test_hidden_files_are_seen(released: Path) -> None:
     (released / ".hidden").write_text("x")
     assert ".hidden" in bundle_files(released)

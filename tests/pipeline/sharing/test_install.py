@@ -225,7 +225,9 @@ def test_one_address_needs_a_hash_from_somewhere(web: tuple[Web, Path], tmp_path
     (folder / f"{zip_file.name}.sha256").unlink()
     with pytest.raises(ValueError, match=r"sha256 must be given: there is no .*\.zip\.sha256 beside the zip"):
         get_bundle("toy_bundle", Source(url=url), tmp_path / "none")
-    given = Source(url=zip_file.as_uri(), sha256=sha256_of(zip_file))
+    with pytest.raises(ValueError, match="sha256 must be 64 hexadecimal digits, got '../x'"):
+        get_bundle("toy_bundle", Source(url=url, sha256="../x"), tmp_path / "none")
+    given = Source(url=zip_file.as_uri(), sha256=sha256_of(zip_file).upper())
     assert get_bundle("toy_bundle", given, tmp_path / "given").changed
 
 
@@ -248,6 +250,22 @@ def test_a_release_page_and_a_configured_index_are_sources(
     monkeypatch.delenv(INDEX_VARIABLE)
     with pytest.raises(ValueError, match="a source must be given"):
         get_bundle("toy_bundle", Source(), tmp_path / "c")
+
+
+def test_a_server_that_sends_more_than_it_says_is_cut_off(web: tuple[Web, Path], tmp_path: Path) -> None:
+    (zip_file,) = web[1].glob("*.zip")
+    url, digest = f"{web[0].url}{zip_file.name}", sha256_of(zip_file)
+    with pytest.raises(DownloadError, match="sends more than 100 bytes: nothing was kept"):
+        download(url, tmp_path / "d", digest, 100, pause_s=0.01)
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+def test_a_damaged_bundle_is_replaced(web: tuple[Web, Path], tmp_path: Path) -> None:
+    got = get(web[0], tmp_path / "b")
+    (got.folder / "configs" / "metadata.json").write_text("not JSON")
+    again = get(web[0], tmp_path / "b")
+    assert (again.changed, again.before) == (True, "unknown")
+    assert sums_faults(again.folder) == []
 
 
 def test_a_token_is_not_carried_to_the_server_that_one_is_sent_on_to(

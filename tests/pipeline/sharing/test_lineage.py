@@ -61,6 +61,9 @@ def test_the_chain_is_written_as_weights_go_from_bundle_to_bundle(
     assert manifests.items() <= before.items()
     volumes = manifests["data volumes sha256"]
     assert volumes not in training.values()
+    metadata = json.loads((graded / "configs" / "metadata.json").read_text())
+    assert metadata["training"]["fold_left_out"] == second["config"]["fold"]
+    assert metadata["training"]["pretraining"]["fold_left_out"] == first["config"]["fold"]
     text = lineage_text(lineage(graded))
     assert text.index(second["name"]) < text.index(first["name"]) < text.index(volumes)
     assert str(tmp_path) not in text

@@ -1,4 +1,5 @@
-"""Hand the convolutions of a pretrained network to another one, if they are the same convolutions.
+"""Hand the convolutions of a pretrained network to another one, if they are the same convolutions: its
+encoder, or its encoder and decoder.
 
 A pretraining leaves a passport with its weights: the hyper-parameters that shape the trunk and what it sees,
 in ``run.json`` of a run or the bundle's train configuration. A network takes the weights only if its own
@@ -18,6 +19,7 @@ from typing import Any
 from torch import nn
 
 from siamed.networks.dense_encoder import DenseEncoder
+from siamed.networks.unet import UNetEncoder
 from siamed.networks.vgg_m import VGGMTrunk
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_weights
 from siamed.pipeline.experiments.files import read_json, sha256_of
@@ -36,17 +38,10 @@ log = logging.getLogger(__name__)
 
 _TRUNK = ("slices", "width", "batch_norm", "conv2_stride", "volumetric", "subtract_mean")
 _DEFAULTS = {"volumetric": False, "subtract_mean": False}
-_DENSE = (
-    "width",
-    "growth",
-    "layers",
-    "group_size",
-    "spacing_mm",
-    "window_hu",
-    "surroundings_mm",
-    "window_top",
-)
-_PREFIX = "trunk."
+_INTENSITIES = ("spacing_mm", "window_hu", "surroundings_mm", "window_top")
+_DENSE = ("width", "growth", "layers", "group_size", *_INTENSITIES)
+_UNET = ("spatial_dims", "in_channels", "features", "group_size", *_INTENSITIES)
+_TRUNK_PART, _DECODER_PART = "trunk", "decoder"
 
 
 @dataclass(frozen=True)
@@ -70,16 +65,20 @@ def passport(hparams: Mapping[str, Any]) -> dict[str, Any]:
     """What two networks must share to share convolutions: the trunk's shape and the size of a pixel.
 
     Args:
-        hparams: of a bundle that has a VGG-M trunk, or a densely connected one (which has ``growth``).
+        hparams: of a bundle that has a VGG-M trunk, a densely connected one (which has ``growth``), or that
+        of
+            a U-Net (which has ``spatial_dims``).
 
     Returns:
         Of VGG-M the trunk's arguments, whether its input is centered, and ``pixel``: pixels of a volume that
         one pixel of the input covers (rows, columns). With a single slice 3-D kernels are 2-D ones, and
-        ``volumetric`` says nothing. Of the dense encoder its arguments, the spacing and the window of
-        intensities.
+        ``volumetric`` says nothing. Of the dense encoder and the U-Net's their arguments, the spacing and the
+        window of intensities.
     """
     if "growth" in hparams:
         return {"trunk": "dense encoder", **{name: hparams.get(name) for name in _DENSE}}
+    if "spatial_dims" in hparams:
+        return {"trunk": "U-Net encoder", **{name: hparams.get(name) for name in _UNET}}
     found: dict[str, Any] = {"trunk": "VGG-M"}
     found |= {name: hparams.get(name, _DEFAULTS.get(name)) for name in _TRUNK}
     if found["slices"] == 1:
@@ -89,17 +88,22 @@ def passport(hparams: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def load_trunk(network: nn.Module, hparams: Mapping[str, Any], source: str | Path) -> TransferReport:
-    """Load the trunk of a pretraining into a network.
+def load_trunk(
+    network: nn.Module, hparams: Mapping[str, Any], source: str | Path, decoder: bool = False
+) -> TransferReport:
+    """Load the trunk of a pretraining into a network, and its decoder if asked.
 
     Args:
-        network: has a ``trunk``, a :class:`~siamed.networks.vgg_m.VGGMTrunk` or a
-            :class:`~siamed.networks.dense_encoder.DenseEncoder`; changed in place.
+        network: has a ``trunk``, a :class:`~siamed.networks.vgg_m.VGGMTrunk`, a
+            :class:`~siamed.networks.dense_encoder.DenseEncoder` or a
+            :class:`~siamed.networks.unet.UNetEncoder`; changed in place.
         hparams: the network's own.
         source: folder of a finished training (``run.json``, ``latest.pt``), or name or folder of a bundle.
+        decoder: take ``decoder`` too.
 
     Raises:
-        ValueError: if the passports differ, saying in what, or the source has no trunk.
+        ValueError: if the passports differ, saying in what, or the source has no trunk, or no decoder that
+            fits.
         FileNotFoundError: if the source has no weights.
     """
     name, its_hparams, file = _source(source)
@@ -114,18 +118,39 @@ def load_trunk(network: nn.Module, hparams: Mapping[str, Any], source: str | Pat
             f"pretrained must have the network's own trunk, {name} differs in {'; '.join(differing)}"
         )
     weights = load_weights(file)
-    trunk = {key: value for key, value in weights.items() if key.startswith(_PREFIX)}
-    if not trunk:
-        raise ValueError(f"pretrained must hold a trunk, {name} has no weights named {_PREFIX}*")
-    _whole_trunk(network).load_state_dict({key.removeprefix(_PREFIX): value for key, value in trunk.items()})
-    own = tuple(key for key in network.state_dict() if not key.startswith(_PREFIX))
-    report = TransferReport(name, tuple(trunk), own, tuple(key for key in weights if key not in trunk))
-    log.info("%s: %d tensors of the trunk loaded, %d others left", name, len(report.loaded), len(report.left))
+    parts: dict[str, nn.Module] = {_TRUNK_PART: _whole_trunk(network)}
+    parts |= {_DECODER_PART: network.get_submodule(_DECODER_PART)} if decoder else {}
+    loaded = [key for part, module in parts.items() for key in _load_part(part, module, weights, name)]
+    taken = tuple(f"{part}." for part in parts)
+    own = tuple(key for key in network.state_dict() if not key.startswith(taken))
+    report = TransferReport(name, tuple(loaded), own, tuple(key for key in weights if key not in loaded))
+    log.info(
+        "%s: %d tensors of the %s loaded, %d others left",
+        name,
+        len(report.loaded),
+        " and ".join(parts),
+        len(report.left),
+    )
     return report
 
 
+def _load_part(part: str, module: nn.Module, weights: Mapping[str, Any], name: str) -> list[str]:
+    found = {key: value for key, value in weights.items() if key.startswith(f"{part}.")}
+    if not found:
+        raise ValueError(f"pretrained must hold a {part}, {name} has no weights named {part}.*")
+    try:
+        module.load_state_dict({key.removeprefix(f"{part}."): value for key, value in found.items()})
+    except RuntimeError as error:
+        raise ValueError(f"pretrained must have the network's own {part}, {name} differs: {error}") from error
+    return list(found)
+
+
 def with_pretrained_trunk(
-    network: nn.Module, hparams: Mapping[str, Any], pretrained: str | Path | None, freeze: bool
+    network: nn.Module,
+    hparams: Mapping[str, Any],
+    pretrained: str | Path | None,
+    freeze: bool,
+    decoder: bool = False,
 ) -> nn.Module:
     """The network with a pretrained trunk, for a configuration.
 
@@ -134,9 +159,10 @@ def with_pretrained_trunk(
         hparams: see there.
         pretrained: source of the trunk; None leaves the network as it was initialized.
         freeze: keep the trunk as it is, batch statistics included, and train the rest alone.
+        decoder: take the decoder too.
     """
     if pretrained is not None:
-        load_trunk(network, hparams, pretrained)
+        load_trunk(network, hparams, pretrained, decoder)
     if freeze:
         _whole_trunk(network).freeze()
     return network
@@ -189,9 +215,9 @@ def describe_source(pretrained: str | Path) -> dict[str, Any]:
     }
 
 
-def _whole_trunk(network: nn.Module) -> VGGMTrunk | DenseEncoder:
-    trunk = network.get_submodule("trunk")
-    if isinstance(trunk, DenseEncoder):
+def _whole_trunk(network: nn.Module) -> VGGMTrunk | DenseEncoder | UNetEncoder:
+    trunk = network.get_submodule(_TRUNK_PART)
+    if isinstance(trunk, (DenseEncoder, UNetEncoder)):
         return trunk
     if not isinstance(trunk, VGGMTrunk) or not trunk.is_whole:
         raise ValueError(

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from siamed.networks.dense_unet import DenseUNet
+from siamed.networks.pretext_net import PixelHead, PretextNet
 from siamed.networks.siamese_dense import SiameseDense
 from siamed.networks.siamese_vgg_m import SiameseVGGM
+from siamed.networks.unet import UNet, UNetDecoder, UNetEncoder
 from siamed.networks.vgg_m import MultiTaskVGGM
 from siamed.pipeline.experiments.files import sha256_of, write_json
 from siamed.pipeline.experiments.transfer import check_left_out, load_trunk, passport, with_pretrained_trunk
@@ -167,3 +169,61 @@ def test_another_kind_of_trunk_is_refused(run: Path) -> None:
     target = DenseUNet(**DENSE, decoder_width=4)
     with pytest.raises(ValueError, match="trunk: VGG-M there, dense encoder here"):
         load_trunk(target, {**DENSE, **SEEN}, run)
+
+
+UNET: dict[str, Any] = {
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "features": [8, 16, 24],
+    "group_size": 8,
+    "spacing_mm": [4, 2, 2],
+}
+
+
+@pytest.fixture
+def masked_run(tmp_path: Path) -> Path:
+    """A finished pretraining that fills pixels in: trunk, decoder and head."""
+    torch.manual_seed(0)
+    parts = UNetEncoder(2, 1, UNET["features"], 8), PixelHead(2, 8, 1), UNetDecoder(2, UNET["features"], 8)
+    torch.save({"network": PretextNet(*parts).state_dict()}, tmp_path / "latest.pt")
+    write_json(tmp_path / "run.json", {"name": "masked_1", "hparams": UNET})
+    return tmp_path
+
+
+@pytest.mark.parametrize("decoder", [True, False])
+def test_a_decoder_is_taken_where_it_is_asked_for(masked_run: Path, decoder: bool) -> None:
+    network = UNet(2, 1, 3, UNET["features"], 8)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    report = load_trunk(network, UNET, masked_run, decoder)
+    given = torch.load(masked_run / "latest.pt", weights_only=True)["network"]
+    parts = ("trunk.", "decoder.") if decoder else ("trunk.",)
+    assert set(report.loaded) == {key for key in before if key.startswith(parts)}
+    assert set(report.own) == set(before) - set(report.loaded)
+    assert set(report.left) == set(given) - set(report.loaded)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, given[key] if key in report.loaded else before[key])
+
+
+def test_a_unet_of_another_shape_spacing_or_decoder_is_refused(masked_run: Path) -> None:
+    network = UNet(2, 1, 3, UNET["features"], 8)
+    with pytest.raises(
+        ValueError, match=r"masked_1 differs in spacing_mm: \[4, 2, 2\] there, \[4, 1, 1\] here"
+    ):
+        load_trunk(network, {**UNET, "spacing_mm": [4, 1, 1]}, masked_run)
+    other = UNet(2, 1, 3, UNET["features"], 8, skips=False)
+    with pytest.raises(ValueError, match="pretrained must have the network's own decoder, masked_1 differs"):
+        load_trunk(other, UNET, masked_run, decoder=True)
+    torch.save(
+        {"network": UNetEncoder(2, 1, UNET["features"], 8).state_dict(prefix="trunk.")},
+        masked_run / "latest.pt",
+    )
+    with pytest.raises(
+        ValueError, match=r"pretrained must hold a decoder, masked_1 has no weights named decoder"
+    ):
+        load_trunk(network, UNET, masked_run, decoder=True)
+
+
+def test_a_frozen_unet_encoder_leaves_the_decoder_to_learn(masked_run: Path) -> None:
+    network = with_pretrained_trunk(UNet(2, 1, 1, UNET["features"], 8), UNET, masked_run, True, decoder=True)
+    assert not any(p.requires_grad for p in network.get_submodule("trunk").parameters())
+    assert all(p.requires_grad for p in network.get_submodule("decoder").parameters())

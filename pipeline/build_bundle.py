@@ -104,7 +104,8 @@ def build_bundle(
             becomes that of the metadata where that is not free. None leaves the source's.
 
     The metadata then speaks of these weights: their hash, their training, a version of their own (that of the
-    source with ``+`` and the first digits of the hash), and none of the source's figures.
+    source with ``+`` and the first digits of the hash), and none of the source's figures. Nor is the source's
+    calibration taken, which was fitted to predictions of other weights.
 
     Returns:
         The folder.
@@ -130,6 +131,7 @@ def _describe_weights(folder: Path, weights: Path, run: Mapping[str, Any] | None
     metadata = read_json(file)
     for key in ("figures", "training", "exports"):
         metadata.pop(key, None)
+    (folder / "configs" / "calibration.json").unlink(missing_ok=True)
     version = f"{metadata['version'].split('+')[0]}+{digest[:8]}"
     metadata["changelog"] = {version: "Weights of a training of its own.", **metadata["changelog"]}
     metadata |= {"version": version, "weights_sha256": digest}

@@ -98,6 +98,7 @@ def test_a_trained_copy_speaks_of_its_own_weights(weights: dict[str, torch.Tenso
     file = source / "configs" / "metadata.json"
     told = {"figures": {"protocol": "p", "command": "c", "auc": 0.9}, "training": {"run": "another"}}
     file.write_text(json.dumps({**json.loads(file.read_text()), **told, "exports": {"onnx": {}}}))
+    (source / "configs" / "calibration.json").write_text("{}")
     torch.save({"network": weights}, tmp_path / "best.pt")
     run = {
         "name": "toy_1",
@@ -110,6 +111,8 @@ def test_a_trained_copy_speaks_of_its_own_weights(weights: dict[str, torch.Tenso
     metadata = json.loads((made / "configs" / "metadata.json").read_text())
     assert "figures" not in metadata
     assert "exports" not in metadata
+    assert not (made / "configs" / "calibration.json").exists()
+    assert (source / "configs" / "calibration.json").exists()
     assert metadata["weights_sha256"] == sha256_of(made / "models" / "model.pt")
     assert metadata["version"] == f"0.1.0+{metadata['weights_sha256'][:8]}"
     assert metadata["version"] in metadata["changelog"]

@@ -26,20 +26,13 @@ import numpy as np
 import onnxruntime
 import torch
 
-from siamed.pipeline.bundles import bundle_path, load_network
+from siamed.pipeline.bundles import bundle_path, load_network, shipped_bundles
 from siamed.pipeline.experiments.record import circumstances
-from siamed.pipeline.sharing.exports import captured_inputs, export_network, free_dimensions
+from siamed.pipeline.sharing.captured_inputs import captured_inputs
+from siamed.pipeline.sharing.exports import export_network, free_dimensions
 
 logger = logging.getLogger("onnx_inference")
 
-BUNDLES = (
-    "kidney_ct_segmentation",
-    "kidney_ct_siamese_pretraining",
-    "kidney_mr_siamese_pretraining",
-    "spine_mr_disc_grading",
-    "spine_mr_siamese_pretraining",
-    "spine_mr_vertebra_detection",
-)
 PAUSE_S = 0.02
 
 Work = Callable[[], object]
@@ -123,7 +116,7 @@ def main() -> None:
     """Measure and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("onnx_inference.json"))
-    parser.add_argument("--bundles", nargs="+", default=list(BUNDLES))
+    parser.add_argument("--bundles", nargs="+", default=list(shipped_bundles()))
     parser.add_argument("--dataset_dir", nargs="*", default=[], metavar="BUNDLE=FOLDER")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--threads", type=int, default=2)

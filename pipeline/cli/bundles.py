@@ -17,6 +17,7 @@ from .options import Debug, Quiet
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from siamed.pipeline.sharing.download import Tell
     from siamed.pipeline.sharing.verify import Report
 
 __all__ = ["bundle"]
@@ -54,10 +55,8 @@ def build(
     debug: Debug = False,
 ) -> None:
     """Build NAME_vVERSION.zip, the same bytes from the same folder; what contradicts itself is refused."""
-    console = open_console(quiet, debug)
-    if not export:  # which runs the bundle's inference, and needs MONAI whole
-        warm_up()
-    with _refusals(), progress(console) as show:
+    # Exports run the bundle's inference, which needs MONAI whole.
+    with _working(quiet, debug, lean=not export) as (console, show):
         from siamed.pipeline.sharing.release import build_release
 
         show("building", 0, 0)
@@ -65,7 +64,8 @@ def build(
         if export:
             if dataset_dir is None:
                 raise typer.BadParameter("must be given with --export", param_hint="--dataset-dir")
-            from siamed.pipeline.sharing.exports import captured_inputs, export_bundle
+            from siamed.pipeline.sharing.captured_inputs import captured_inputs
+            from siamed.pipeline.sharing.exports import export_bundle
 
             inputs = captured_inputs(name, dataset_dir)
             forms = [form.value for form in export]
@@ -85,9 +85,7 @@ def verify(
     debug: Debug = False,
 ) -> None:
     """Check a bundle without running it: files, hashes, metadata, what its configurations name, weights."""
-    console = open_console(quiet, debug)
-    warm_up()
-    with _refusals(), progress(console) as show:
+    with _working(quiet, debug) as (console, show):
         from siamed.pipeline.sharing.verify import verify_bundle
 
         show("checking", 0, 0)
@@ -127,9 +125,7 @@ def get(
     debug: Debug = False,
 ) -> None:
     """Download a bundle, check its hash and what is in it, and put it in place. Broken downloads go on."""
-    console = open_console(quiet, debug)
-    warm_up()
-    with _refusals(), progress(console) as show:
+    with _working(quiet, debug) as (console, show):
         from siamed.pipeline.sharing.install import get_bundle
         from siamed.pipeline.sharing.sources import Source
 
@@ -159,9 +155,7 @@ def publish(
     debug: Debug = False,
 ) -> None:
     """Build bundles and index.json into a folder that any web server can serve; published versions stay."""
-    console = open_console(quiet, debug)
-    warm_up()
-    with _refusals(), progress(console) as show:
+    with _working(quiet, debug) as (console, show):
         from siamed.pipeline.bundles import shipped_bundles
         from siamed.pipeline.sharing.publish import publish as write_site
         from siamed.pipeline.sharing.publish import upload
@@ -184,8 +178,7 @@ def register(
     debug: Debug = False,
 ) -> None:
     """Register the bundle of a training in the MLflow Model Registry, ready for `mlflow models serve`."""
-    console = open_console(quiet, debug)
-    with _refusals(), progress(console) as show:
+    with _working(quiet, debug, lean=False) as (console, show):
         from siamed.pipeline.sharing.register import register_run
 
         show("registering", 0, 0)
@@ -203,6 +196,16 @@ def lineage(name: Name) -> None:
         from siamed.pipeline.sharing.lineage import lineage_text
 
         typer.echo(lineage_text(chain_of(name)), nl=False)
+
+
+@contextmanager
+def _working(quiet: bool, debug: bool, lean: bool = True) -> Iterator[tuple[Console, Tell]]:
+    """Console and progress of a command, errors as :func:`_refusals` ends them."""
+    console = open_console(quiet, debug)
+    if lean:
+        warm_up()
+    with _refusals(), progress(console) as show:
+        yield console, show
 
 
 @contextmanager

@@ -14,30 +14,25 @@ network gives the same bytes, but for TorchScript.
 
 from __future__ import annotations
 
-import copy
-import logging
 import shutil
-import sys
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
 from torch import nn
 
-from siamed.pipeline.bundles import bundle_parser, bundle_path, load_network
+from siamed.networks.exact_group_norm import with_exact_norms
+from siamed.pipeline.bundles import bundle_path, load_network
 from siamed.pipeline.experiments.files import read_json, replace_file, sha256_of
 
+from .hushed import hushed
 from .input_format import InputFormat
 
 __all__ = [
     "EXPORTS",
-    "captured_inputs",
     "exported_network",
     "export_bundle",
     "export_network",
@@ -49,149 +44,7 @@ EXPORTS = ("pt2", "onnx", "ts")
 """Formats, by the ending of their file."""
 
 _AXES = ("depth", "height", "width")
-# What these say is no concern of a user: torchvision is missing, no file to log to, a run ended on purpose.
-_CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "monai.bundle.workflows", "ignite")
-_WARNINGS = (
-    (".*torch.jit.*", DeprecationWarning),
-    (".*LeafSpec.*", FutureWarning),
-    # Of weights that are stored channels last: they are whole.
-    ("No complete tensor found in the group", UserWarning),
-)
-
 Function = Callable[[torch.Tensor], torch.Tensor]
-
-
-class _Enough(BaseException):
-    """Ends an inference early. Not an Exception: MONAI would wrap it in one of its own."""
-
-
-class _Capture:
-    """A forward pre-hook that keeps inputs of one shape until there are enough."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.inputs: list[torch.Tensor] = []
-
-    def __call__(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
-        image = torch.as_tensor(inputs[0]).as_subclass(torch.Tensor).detach().cpu().float().clone()
-        if not self.inputs or image.shape[1:] == self.inputs[0].shape[1:]:
-            self.inputs.append(image)
-        if sum(map(len, self.inputs)) >= self.count:
-            raise _Enough
-
-
-class _GroupNormByAxis(nn.Module):
-    """Group norm whose means are taken axis by axis.
-
-    ONNX writes a group norm as InstanceNormalization, and onnxruntime (1.31) adds up all values of a group in
-    single precision, one after the other: over the 3.3 million of a 64 x 80 x 80 window logits are off by
-    0.03. Means of means are as exact as torch's.
-
-    Args:
-        norm: whose groups and weights are taken.
-    """
-
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        self.groups, self.eps = norm.num_groups, norm.eps
-        self.weight, self.bias = norm.weight, norm.bias
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        parts = image.unflatten(1, (self.groups, -1))
-        centered = parts - _mean_by_axis(parts)
-        scale = torch.rsqrt(_mean_by_axis(centered.square()) + self.eps)
-        shape = (1, self.groups, -1, *(1 for _ in image.shape[2:]))
-        return (centered * (scale * self.weight.view(shape)) + self.bias.view(shape)).flatten(1, 2)
-
-
-def _mean_by_axis(parts: torch.Tensor) -> torch.Tensor:
-    """Mean of each group of ``(B, groups, ...)``, with its axes kept."""
-    for axis in range(parts.ndim - 1, 1, -1):
-        parts = parts.mean(axis, keepdim=True)
-    return parts
-
-
-def _with_exact_norms(network: nn.Module) -> nn.Module:
-    """A copy of a network that onnxruntime computes as exactly as torch does the network itself."""
-    network = copy.deepcopy(network)
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.GroupNorm) and child.affine:
-                setattr(module, name, _GroupNormByAxis(child))
-    return network
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """No log messages and no warnings of the libraries about themselves."""
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            for message, category in _WARNINGS:
-                warnings.filterwarnings("ignore", message, category)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def captured_inputs(bundle: str | Path, dataset_dir: str | Path, count: int = 8) -> torch.Tensor:
-    """What a bundle's network is given when the bundle's inference runs on data.
-
-    The inference is run as ``configs/inference.yaml`` says, on the CPU, its results thrown away, and stopped
-    as soon as there are enough inputs. A disc grader that looks at wide volumes by one dense pass, which is
-    another method than ``forward``, looks at them by its views here.
-
-    Args:
-        bundle: name of a shipped bundle, or a bundle's folder.
-        dataset_dir: data as the bundle's inference takes it.
-        count: most inputs that are gathered.
-
-    Returns:
-        The first inputs of one shape, that of the very first: ``(N, C, ...)`` float32, N at most ``count``.
-
-    Raises:
-        ValueError: if the count is below 1, or the data gives no input.
-    """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    root, capture, reason = bundle_path(bundle), _Capture(count), ""
-    search = list(sys.path)  # MONAI puts a bundle's folder on it, and leaves it there
-    with TemporaryDirectory() as output, _hushed():
-        workflow = _inference(root, dataset_dir, output)
-        workflow.network_def.register_forward_pre_hook(capture)
-        try:
-            workflow.run()
-        except _Enough:
-            pass
-        except Exception as error:
-            capture.inputs.clear()
-            reason = f" ({error.__cause__ or error})"
-        finally:
-            sys.path[:] = search
-    if not capture.inputs:
-        raise ValueError(
-            f"dataset_dir must hold data that the inference of {root.name} can run on, "
-            f"{Path(dataset_dir).name!r} gave its network no input{reason}: the bundle's docs/README.md says "
-            "what it takes"
-        )
-    return torch.cat(capture.inputs)[:count]
-
-
-def _inference(root: Path, dataset_dir: str | Path, output: str) -> ConfigWorkflow:
-    """A bundle's inference, ready to run."""
-    overrides: dict[str, Any] = {"dataset_dir": str(dataset_dir), "output_dir": output, "device": "cpu"}
-    parser = bundle_parser(root)
-    if "hparams" in parser and parser.get_parsed_content("hparams").get("dense"):
-        overrides["inferer#hparams"] = "$dict(@hparams, dense=False)"
-    yaml = root / "configs" / "inference.yaml"
-    file = yaml if yaml.is_file() else yaml.with_suffix(".json")
-    workflow = ConfigWorkflow(str(file), logging_file=False, workflow_type="infer", **overrides)
-    workflow.initialize()
-    return workflow
 
 
 def free_dimensions(bundle: str | Path) -> dict[int, int]:
@@ -232,7 +85,7 @@ def export_network(
     if format not in EXPORTS:
         raise ValueError(f"format must be one of {list(EXPORTS)}, got {format!r}")
     zeros, dimensions = torch.zeros(2, *input_shape), _dimensions(input_shape, free or {})
-    with _hushed():
+    with hushed():
         if format == "pt2":
             _write_pt2(network, zeros, dimensions, Path(path))
         elif format == "onnx":
@@ -262,7 +115,7 @@ def _write_onnx(network: nn.Module, zeros: torch.Tensor, dimensions: dict[int, A
     import onnx
 
     program = torch.onnx.export(
-        _with_exact_norms(network),
+        with_exact_norms(network),
         (zeros,),
         dynamo=True,
         dynamic_shapes=(dimensions,),
@@ -297,7 +150,7 @@ def exported_network(path: str | Path, format: str) -> Function:
     Raises:
         ValueError: if there is no such format.
     """
-    with _hushed():
+    with hushed():
         if format == "pt2":
             return torch.export.load(path).module()
         if format == "ts":
@@ -362,7 +215,8 @@ def export_bundle(
         bundle: name of a shipped bundle, or a bundle's folder.
         folder: where ``model.<format>`` are written, usually the bundle's ``models/``; made if missing.
         formats: of :data:`EXPORTS`; "pt2" and "onnx" are what torch goes on with.
-        inputs: ``(N, C, ...)``, N at least 2, as :func:`captured_inputs` gives them.
+        inputs: ``(N, C, ...)``, N at least 2, as
+        :func:`~siamed.pipeline.sharing.captured_inputs.captured_inputs` gives them.
         tolerance: largest absolute difference from the network itself that is accepted.
         tell: told the name of each file before it is made.
 

@@ -15,8 +15,8 @@ __all__ = ["Link", "lineage", "lineage_text"]
 _SHOWN = ("command", "commit", "dirty", "device", "seed", "epochs", "fold_left_out")
 
 
-class Link(dict[str, Any]):
-    """One training of a chain: ``what``, ``name``, and what is known of it by name, hashes among it."""
+Link = dict[str, Any]
+"""One training of a chain: ``what``, ``name``, and what is known of it by name, hashes among it."""
 
 
 def lineage(bundle: str | Path) -> list[Link]:

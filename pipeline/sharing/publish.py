@@ -61,13 +61,12 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def upload(folder: str | Path, repository: str, private: bool = False) -> str:
+def upload(folder: str | Path, repository: str) -> str:
     """Put a published folder into a Hugging Face repository, made where it is missing.
 
     Args:
         folder: as :func:`publish` leaves it.
         repository: ``OWNER/NAME``; ``$HF_ENDPOINT`` names another server.
-        private: whether a repository that is made is private.
 
     Returns:
         The address of the commit.
@@ -81,7 +80,7 @@ def upload(folder: str | Path, repository: str, private: bool = False) -> str:
     if not (Path(folder) / INDEX).is_file():
         raise ValueError(f"folder must be one that was published, {folder} has no {INDEX}")
     api = HfApi()
-    api.create_repo(repository, private=private, exist_ok=True)
+    api.create_repo(repository, exist_ok=True)
     done = api.upload_folder(
         repo_id=repository,
         folder_path=folder,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from siamed.pipeline.sharing.config_safety import config_faults, logging_faults, name_fault
+from siamed.pipeline.sharing.component_names import name_fault
+from siamed.pipeline.sharing.config_safety import config_faults, logging_faults
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = sorted([*ROOT.glob("bundles/*/configs/*.yaml"), *ROOT.glob("tests/data/toy_bundle/configs/*.yaml")])

@@ -16,15 +16,14 @@ import torch
 from monai.transforms import ScaleIntensity
 from torch import nn
 from toy.samples import SAMPLES
-from toy.training import TOY, make_data, untrained_weights
+from toy.training import TOY, make_data
 
-from siamed.pipeline.build_bundle import build_bundle
 from siamed.pipeline.bundles import load_network
 from siamed.pipeline.experiments.files import sha256_of
 from siamed.pipeline.sharing import exports
+from siamed.pipeline.sharing.captured_inputs import captured_inputs
 from siamed.pipeline.sharing.exports import (
     EXPORTS,
-    captured_inputs,
     export_bundle,
     export_network,
     exported_network,
@@ -36,11 +35,9 @@ SHIPPED = sorted(name for name in SAMPLES if name != TOY.name)
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy(trained: Path) -> Path:
     """The toy bundle with untrained weights."""
-    folder = tmp_path_factory.mktemp("built")
-    torch.save(untrained_weights(), folder / "checkpoint.pt")
-    return build_bundle(TOY, folder / "checkpoint.pt", folder / TOY.name)
+    return trained
 
 
 @pytest.fixture(scope="module")

@@ -197,13 +197,13 @@ def test_a_hostile_zip_is_refused_before_anything_is_unpacked(
     assert not verify_bundle(zip_file).is_sound
 
 
-def test_a_zip_that_holds_more_than_it_claims_is_refused(zip_file: Path, tmp_path: Path) -> None:
+def test_a_damaged_zip_is_refused(zip_file: Path, tmp_path: Path) -> None:
     content = bytearray(zip_file.read_bytes())
     with zipfile.ZipFile(zip_file) as archive:
         readme = next(e for e in archive.infolist() if e.filename.endswith("README.md"))
     content[readme.header_offset + 60] ^= 0xFF  # a byte of what is stored: its checksum is wrong now
     zip_file.write_bytes(bytes(content))
-    with pytest.raises(ValueError, match="README.md|refused|zip file"):
+    with pytest.raises(ValueError, match="'toy_bundle/docs/README.md' is damaged: Bad CRC-32"):
         get_bundle("toy_bundle", offered(zip_file), tmp_path / "bundles")
     assert not (tmp_path / "bundles" / "toy_bundle").exists()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import gzip
 import json
 import os
 import shutil
@@ -27,17 +25,13 @@ import pytest
 import torch
 from mlflow.exceptions import MlflowException
 from monai.bundle import ConfigWorkflow
-from monai.data import MetaTensor
-from toy.samples import SAMPLES
 from toy.training import TOY, make_data, toy_workflow, untrained_weights
 
 from siamed.pipeline.build_bundle import build_bundle
 from siamed.pipeline.bundles import load_network
 from siamed.pipeline.experiments.files import read_json, sha256_of
 from siamed.pipeline.experiments.mlflow_store import MlflowStore, tracking_store
-from siamed.pipeline.sharing.input_format import InputFormat
 from siamed.pipeline.sharing.register import Registered, _lineage, _source_name, _weights_epoch, register_run
-from siamed.pipeline.sharing.served import ServedBundle, _volume_answer
 
 IMAGE = np.random.default_rng(5).random((1, 16, 16)).astype(np.float32)
 
@@ -101,14 +95,6 @@ def model(store: Any, registered: Registered) -> Any:
 def scan(tmp_path: Path) -> Path:
     nibabel.save(nibabel.Nifti1Image(IMAGE[0] * 700, np.eye(4)), tmp_path / "scan.nii.gz")
     return tmp_path / "scan.nii.gz"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> ServedBundle:
-    """An untrained bundle, without MLflow."""
-    folder = tmp_path_factory.mktemp("untrained")
-    torch.save(untrained_weights(), folder / "weights.pt")
-    return ServedBundle(build_bundle(TOY, folder / "weights.pt", folder / "toy_bundle"))
 
 
 def of_inference_run(bundle: Path, scan: Path, output: Path) -> list[float]:
@@ -293,30 +279,6 @@ def test_the_lineage_is_what_the_training_recorded() -> None:
     assert _lineage({"pretraining": None, "parent_run": None}, NoRuns()) == {}
 
 
-@pytest.mark.parametrize(
-    ("rows", "match"),
-    [
-        ([{"scan": "a"}], r"must have a column 'path' or 'image', got \['scan'\]"),
-        ([{"path": None}], "row 0 has neither"),
-        ([{"path": "a.nii", "image": IMAGE}], "row 0 has both"),
-        ([{"path": "gone.nii.gz"}], r"there is no 'gone\.nii\.gz'"),
-        ([{"path": "scan.dcm"}], r"must name a NIfTI file \(.nii, .nii.gz\), got 'scan\.dcm'"),
-        ([{"image": IMAGE[0]}], r"one input of the network \(1, 16, 16\).* got shape \(16, 16\)"),
-        ([{"image": np.zeros((1, 16, 17))}], r"got shape \(1, 16, 17\)"),
-        ([{"image": [[[1.0, 2.0], [1.0]]]}], "numbers in lists of equal length"),
-        ([{"image": np.full((1, 16, 16), np.nan)}], "must be finite"),
-    ],
-)
-def test_a_row_that_cannot_be_answered_says_why(served: ServedBundle, rows: list, match: str) -> None:
-    with pytest.raises(ValueError, match=match):
-        served.predict(pd.DataFrame(rows))
-
-
-def test_what_is_no_table_is_refused(served: ServedBundle) -> None:
-    with pytest.raises(TypeError, match="must be a pandas DataFrame, got ndarray"):
-        served.predict(IMAGE)
-
-
 def test_mlflow_lets_neither_a_bare_array_nor_bare_paths_through(model: Any, scan: Path) -> None:
     with pytest.raises(MlflowException, match="Failed to enforce schema"):
         model.predict(IMAGE[None])
@@ -343,57 +305,6 @@ def test_requests_are_parsed_and_answered_in_json(model: Any, scan: Path) -> Non
     assert post({"dataframe_split": {"columns": ["image"], "data": [[IMAGE.tolist()]]}}) == of_image
     whole_numbers = post({"inputs": [{"image": np.ones((1, 16, 16), int).tolist()}]})
     assert whole_numbers[0]["shape"] == [2]
-
-
-def test_sizes_of_an_input_come_from_the_metadata() -> None:
-    def of(shape: list[Any]) -> InputFormat:
-        tensor = {"num_channels": 2, "spatial_shape": shape, "value_range": [0, 2]}
-        return InputFormat.of_metadata({"network_data_format": {"inputs": {"image": tensor}}})
-
-    free = of([3, "6 * n", "*"])
-    assert str(free) == "(2, 3, 6*n, 1*n)"
-    free.check((2, 3, 12, 7))
-    example = np.array(free.example())
-    free.check(example.shape)
-    assert example.shape == (2, 3, 18, 16)
-    assert 1 < example.max() <= 2
-    with pytest.raises(ValueError, match=r"got shape \(2, 3, 13, 7\)"):
-        free.check((2, 3, 13, 7))
-    with pytest.raises(ValueError, match=r"numbers, 'K\*n' or '\*', got '2\*\*p'"):
-        of(["2**p"])
-    two = {"network_data_format": {"inputs": {"b": {}, "a": {}}}}
-    with pytest.raises(ValueError, match=r"one tensor in 'inputs', got \['a', 'b'\]"):
-        InputFormat.of_metadata(two)
-
-
-def test_a_volume_comes_as_a_nifti_file_on_the_scans_grid() -> None:
-    affine = np.diag([2.0, 3.0, 4.0, 1.0])
-    labels = np.random.default_rng(0).integers(0, 3, (1, 4, 5, 6))
-    answer = _volume_answer(MetaTensor(torch.from_numpy(labels).float(), affine=affine))
-    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(answer["nifti"])))
-    assert answer["shape"] == [4, 5, 6]
-    assert image.get_data_dtype() == np.uint8
-    assert np.array_equal(np.asarray(image.dataobj), labels[0])
-    assert np.array_equal(image.affine, affine)
-    shares = _volume_answer(MetaTensor(torch.full((2, 4, 5, 6), 0.25), affine=affine))
-    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(shares["nifti"])))
-    assert (image.shape, image.get_data_dtype()) == ((4, 5, 6, 2), np.float32)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(SAMPLES) - {"toy_bundle"}))
-def test_a_shipped_bundle_answers_both_columns_and_writes_nothing(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scans = SAMPLES[name](tmp_path / "data").inference["dataset_dir"]
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
-    bundle = ServedBundle(name)
-    for row in ({"image": bundle.input.example()}, {"path": str(next(Path(scans).rglob("*.nii.gz")))}):
-        (answer,) = bundle.predict(pd.DataFrame([row]))
-        assert json.loads(json.dumps(answer)) == answer
-        assert {"output", "nifti"} & set(answer)
-    assert list((tmp_path / "empty").iterdir()) == []
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ class PretextNet(nn.Module):
         head: takes ``(B, members, E, ...)``: features of the decoder, or of the trunk's bottom without one.
         decoder: takes the trunk's list; None where the head looks at the bottom.
         members: images that an item stacks along its channels.
+        bfloat16: train in bfloat16 where the machine has it.
 
     Shape:
         - input ``(B, members * C, ...)``; output: the head's.
@@ -34,14 +35,27 @@ class PretextNet(nn.Module):
     """
 
     def __init__(
-        self, trunk: nn.Module, head: nn.Module, decoder: nn.Module | None = None, members: int = 1
+        self,
+        trunk: nn.Module,
+        head: nn.Module,
+        decoder: nn.Module | None = None,
+        members: int = 1,
+        bfloat16: bool = False,
     ) -> None:
         super().__init__()
         if members < 1:
             raise ValueError(f"members must be at least 1, got {members}")
         self.trunk, self.decoder, self.head, self.members = trunk, decoder, head, int(members)
+        self.in_bfloat16 = bfloat16  # nn.Module has a method bfloat16
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():  # TorchScript knows autocast only as a constant
+            if self.in_bfloat16 and self.training:
+                with torch.autocast(image.device.type, dtype=torch.bfloat16):
+                    return self._answer(image).float()
+        return self._answer(image)
+
+    def _answer(self, image: torch.Tensor) -> torch.Tensor:
         if image.shape[1] % self.members:
             raise ValueError(
                 f"image must stack {self.members} members along its channels, got {list(image.shape)}"

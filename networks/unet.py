@@ -68,10 +68,11 @@ class UNetEncoder(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        if any(size % self.stride for size in image.shape[2:]):
-            raise ValueError(
-                f"image must have sides that are multiples of {self.stride}, got {list(image.shape)}"
-            )
+        for size in image.shape[2:]:
+            if size % self.stride != 0:
+                raise ValueError(
+                    f"image must have sides that are multiples of {self.stride}, got {list(image.shape)}"
+                )
         found = [self.first(image)]
         for down in self.downs:
             found.append(down(found[-1]))

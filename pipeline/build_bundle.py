@@ -90,6 +90,7 @@ def build_bundle(
     hparams: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
     input_shape: Sequence[int] | None = None,
+    blocks: Mapping[str, Any] | None = None,
 ) -> Path:
     """A whole bundle from a bundle's folder and the checkpoint of a training.
 
@@ -102,6 +103,7 @@ def build_bundle(
         run: content of the training's ``run.json``; what may be published of it goes into the metadata.
         input_shape: of one input ``(C, ...)`` in the training, which hyper-parameters may have changed:
             becomes that of the metadata where that is not free. None leaves the source's.
+        blocks: entries of the train configuration that an overlay had replaced, by name.
 
     The metadata then speaks of these weights: their hash, their training, a version of their own (that of the
     source with ``+`` and the first digits of the hash), and none of the source's figures. Nor is the source's
@@ -119,6 +121,8 @@ def build_bundle(
             shutil.copy2(root / part, folder / part)
     if hparams is not None:
         _set_hparams(folder / "configs" / "train.yaml", hparams)
+    for name, value in (blocks or {}).items():
+        _set_block(folder / "configs" / "train.yaml", name, value)
     _describe_weights(folder, export_weights(weights, folder / "models" / "model.pt"), run)
     write_json_twins(folder)
     if input_shape is not None:
@@ -193,6 +197,21 @@ def _set_hparams(file: Path, hparams: Mapping[str, Any]) -> None:
             lines[i] = f"{match['indent']}{name}:{match['space']}{json.dumps(value)}{match['rest']}"
     if last is not None:
         lines[last + 1 : last + 1] = [f"  {name}: {json.dumps(value)}" for name, value in missing.items()]
+    replace_file(file, _writer("\n".join(lines) + "\n"))
+
+
+def _set_block(file: Path, name: str, value: Any) -> None:
+    """Replace a top-level entry of a YAML file if it is another now; the rest stays as it was written."""
+    if ConfigParser.load_config_file(str(file))[name] == value:
+        return
+    lines = file.read_text(encoding="utf-8").splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith(f"{name}:"))
+    behind = (place for place in range(first + 1, len(lines)) if lines[place][:1] not in ("", " ", "#"))
+    end = next(behind, len(lines))
+    while not lines[end - 1].strip() or lines[end - 1].startswith("#"):  # the next entry's own
+        end -= 1
+    written = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True, width=1000)
+    lines[first:end] = written.splitlines()
     replace_file(file, _writer("\n".join(lines) + "\n"))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from operator import itemgetter
 from pathlib import Path
@@ -30,10 +30,12 @@ from .experiments.files import read_json, sha256_of
 
 __all__ = [
     "TRUST",
+    "bundle_entry",
     "bundle_hparams",
     "bundle_info",
     "bundle_parser",
     "bundle_path",
+    "config_files",
     "dataset_dir",
     "find_root",
     "installed_dir",
@@ -149,31 +151,66 @@ def _check_foreign(root: Path, file: Path) -> None:
     _refuse(root, faults)
 
 
-def bundle_parser(name_or_path: str | Path, config: str = "inference", trusted: bool = False) -> ConfigParser:
+def bundle_parser(
+    name_or_path: str | Path,
+    config: str = "inference",
+    trusted: bool = False,
+    overlays: Sequence[str] = (),
+) -> ConfigParser:
     """A bundle's configuration, not yet instantiated, with ``bundle_root`` set to its folder.
 
     Args:
         name_or_path: as for :func:`bundle_path`.
         config: name of the configuration without its ending; YAML is preferred to JSON.
         trusted: that the configuration may name any code, as one may that is being run by its owner.
+        overlays: names of further configurations of the bundle that replace entries, in this order.
 
     Raises:
         FileNotFoundError: if the bundle has no such configuration.
         ValueError: if it is not a bundle of this package and could run code.
     """
     root = bundle_path(name_or_path)
-    file = _config_file(root, config)
-    if file is None:
-        raise FileNotFoundError(
-            f"config must be a file of the bundle {root.name}: no configs/{config}.yaml or .json"
-        )
+    files = config_files(root, (config, *overlays))
     if not trusted:
-        _check_foreign(root, file)
+        for file in files:
+            _check_foreign(root, file)
     parser = ConfigParser()
-    parser.read_config(str(file))
+    parser.read_config([str(file) for file in files])
     parser.read_meta(str(root / "configs" / "metadata.json"))
     parser["bundle_root"] = str(root)
     return parser
+
+
+def config_files(name_or_path: str | Path, names: Sequence[str]) -> list[Path]:
+    """Files of a bundle's configurations.
+
+    Args:
+        name_or_path: as for :func:`bundle_path`.
+        names: without their endings; YAML is preferred to JSON.
+
+    Raises:
+        FileNotFoundError: if the bundle lacks one.
+    """
+    root = bundle_path(name_or_path)
+    found = {name: _config_file(root, name) for name in names}
+    for name, file in found.items():
+        if file is None:
+            raise FileNotFoundError(
+                f"config must be a file of the bundle {root.name}: no configs/{name}.yaml or .json"
+            )
+    return [file for file in found.values() if file is not None]
+
+
+def bundle_entry(bundle: str | Path, entry: str, config: str = "train") -> Any:
+    """An entry of a bundle's configuration, instantiated, for another configuration of it that needs the
+    same.
+
+    Args:
+        bundle: as for :func:`bundle_path`.
+        entry: its name, such as ``network_def``.
+        config: name of the configuration without its ending.
+    """
+    return bundle_parser(bundle, config).get_parsed_content(entry)
 
 
 def _config_file(root: Path, config: str) -> Path | None:

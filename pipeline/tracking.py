@@ -73,6 +73,8 @@ class TrackRun:
             ``latest.pt`` where no epoch is to be chosen by what is validated. Without validation it is
             ``latest.pt``.
         tags: further tags of the run; ``mlflow.parentRunId`` shows it below another one.
+        blocks: entries of the configuration that overlays replace; the bundle of the training gets them as
+            they were.
 
     Raises:
         ValueError: if the tracking URI is a folder.
@@ -91,6 +93,7 @@ class TrackRun:
         parent_run: str | None = None,
         weights: str = BEST,
         tags: Mapping[str, str] | None = None,
+        blocks: Sequence[str] = (),
     ) -> None:
         self.folder = Path(output_dir).absolute()
         self.name = name
@@ -103,6 +106,7 @@ class TrackRun:
         self.parent_run = parent_run
         self.weights = weights
         self.tags = dict(tags or {})
+        self.blocks = tuple(blocks)
         # While MONAI builds this object its parser is at hand; later it is not.
         self.config = running_config()
         self.history: list[dict[str, float]] = []
@@ -273,7 +277,13 @@ class TrackRun:
             if self.bundle_root is not None and found:
                 folder = self.folder / "bundle" / self.name
                 built = build_bundle(
-                    self.bundle_root, found[0], folder, self.hparams, self.record.content, self._input_shape
+                    self.bundle_root,
+                    found[0],
+                    folder,
+                    self.hparams,
+                    self.record.content,
+                    self._input_shape,
+                    {name: (self.config or {})[name] for name in self.blocks},
                 )
                 self.store.folder(built, f"bundle/{self.name}")
         else:

@@ -62,8 +62,7 @@ class RandQuarterTurnd(MapTransform, Randomizable):
 
     Raises:
         ValueError: for another name; in a call, if sides or spacings (of a ``MetaTensor``) that are turned
-        into
-            each other differ.
+            into each other differ.
 
     Randomness: the label, drawn evenly with ``self.R``.
     """

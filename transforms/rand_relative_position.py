@@ -1,10 +1,9 @@
 """Relative position in 3-D: on which side of one cube does another one lie? [blendowski2019learn, Sec. 2.1]
 
 A reference cube and a query cube are cut from a volume; the query lies above, below, before, behind, to the
-right
-or to the left of it, in the patient: the label comes from the affine and is the same however the array is
-stored. A gap between the cubes, and a jitter of the query along all axes, keep a network from joining edges
-that run over the border instead of looking at anatomy [doersch2015context, Sec. 3].
+right or to the left of it, in the patient: the label comes from the affine and is the same however the array
+is stored. A gap between the cubes, and a jitter of the query along all axes, keep a network from joining
+edges that run over the border instead of looking at anatomy [doersch2015context, Sec. 3].
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ class RandRelativePositiond(MapTransform, Randomizable):
         cube: side lengths of a cube, in voxels (D, H, W).
         gap: voxels between the cubes along the axis on which they lie, before jitter (D, H, W).
         jitter: largest shift of the query along each axis, in voxels (D, H, W); at most the gap, so that
-        cubes
-            never overlap.
+            cubes never overlap.
 
     Shape:
         - image ``(C, D, H, W)``, a ``MetaTensor`` whose affine says where the patient's sides are, to
@@ -76,8 +74,7 @@ class RandRelativePositiond(MapTransform, Randomizable):
 
     Raises:
         ValueError: if a setting is impossible; in a call, if the volume is too small for any direction, or
-        has
-            no affine.
+            has no affine.
 
     Randomness: direction (evenly among those that fit), place and jitter, drawn with ``self.R``.
     """

@@ -39,8 +39,7 @@ class RandRemoveBoxesd(MapTransform, Randomizable):
 
     Args:
         keys: the image's key, then the key for what is to be learned: the image as it was and, behind it
-        along
-            the channels, 1 where it was removed and 0 elsewhere.
+            along the channels, 1 where it was removed and 0 elsewhere.
         boxes: (fewest, most) boxes.
         size: smallest side lengths of a box, one a spatial axis or one for all.
         largest: largest side lengths; None: all boxes have ``size``.

@@ -34,8 +34,7 @@ class RandReplacePixelsd(MapTransform, Randomizable):
 
     Args:
         keys: the image's key, then the key for what is to be learned: the image as it was and, behind it
-        along
-            the channels, 1 where a pixel was replaced and 0 elsewhere.
+            along the channels, 1 where a pixel was replaced and 0 elsewhere.
         share: of the pixels, in (0, 1).
         mean: of the noise, in the image's units.
         std: its standard deviation.

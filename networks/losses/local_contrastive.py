@@ -21,11 +21,12 @@ class LocalContrastiveLoss(nn.Module):
 
     Args:
         temperature: tau, above 0.
-        regions: rows and columns (and slices) of the grid that a feature map is averaged over; at least 2 in
-        all.
+        regions: rows and columns (and slices) of the grid that a feature map is averaged over; at least 2
+            in all.
 
     Shape:
         - features ``(B, 2, E, ...)``: two views of each image, two or three spatial axes;
+        - label: not looked at, there is none; a training engine hands one over;
         - output: scalar.
     """
 
@@ -37,7 +38,7 @@ class LocalContrastiveLoss(nn.Module):
         pool = nn.AdaptiveAvgPool2d if len(self.regions) == 2 else nn.AdaptiveAvgPool3d
         self.pool, self.loss = pool(self.regions), NTXentLoss(temperature)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         axes = len(self.regions)
         if features.ndim != 3 + axes or features.shape[1] != 2:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The command line: ``siamed detect | extract | grade | embed | segment | compare | bundle | ...``.
+"""The command line: ``siamed detect | extract | grade | embed | segment | compare | pretrain | ...``.
 
 What a command needs is imported when the command runs, so that ``siamed --help`` answers at once. Progress,
 messages and warnings go to the standard error stream, results to files and, with ``--json``, to the standard
@@ -22,6 +22,7 @@ from .comparison import compare
 from .console import program
 from .experiments import label_efficiency
 from .phantoms import phantom, phantom_cohort
+from .pretraining import pretrain
 from .scans import detect, embed, extract, grade
 from .segmentation import segment
 
@@ -57,7 +58,18 @@ def _global_options(
         os.environ["SIAMED_TRUST"] = "1"  # processes that commands start read it too
 
 
-COMMANDS = (detect, extract, grade, embed, segment, compare, label_efficiency, phantom, phantom_cohort)
+COMMANDS = (
+    detect,
+    extract,
+    grade,
+    embed,
+    segment,
+    compare,
+    pretrain,
+    label_efficiency,
+    phantom,
+    phantom_cohort,
+)
 for command in COMMANDS:
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(bundle, name="bundle")

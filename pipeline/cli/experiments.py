@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from .console import open_console, progress
-from .options import Debug, Quiet
+from .options import Debug, Quiet, entries_of
 
 __all__ = ["label_efficiency"]
 
@@ -47,7 +47,7 @@ def label_efficiency(
     console = open_console(quiet, debug)
     if not (quiet or debug or console.is_terminal):
         logging.getLogger("siamed").setLevel(logging.INFO)  # where no bar is seen, a line a training
-    values = _entries(entries or [])
+    values = entries_of(entries or [])
 
     from siamed.pipeline.label_efficiency.config import read_experiment
     from siamed.pipeline.label_efficiency.experiment import run_experiment
@@ -69,15 +69,3 @@ def label_efficiency(
         console.print(f"{name} failed: {why}", style="red", markup=False, soft_wrap=True)
     if outcome.failures:
         raise typer.Exit(1)
-
-
-def _entries(texts: list[str]) -> dict[str, Any]:
-    import yaml
-
-    values: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise typer.BadParameter(f"must be KEY=VALUE, got {text!r}", param_hint="KEY=VALUE")
-        values[key] = yaml.safe_load(value)
-    return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -12,6 +12,7 @@ __all__ = [
     "DETECTION_BUNDLE",
     "ENCODING_BUNDLE",
     "GRADING_BUNDLE",
+    "PRETRAINING_BUNDLE",
     "Bundles",
     "Debug",
     "DetectionBundle",
@@ -23,6 +24,7 @@ __all__ = [
     "Paths",
     "Quiet",
     "Series",
+    "entries_of",
 ]
 
 # The names in pipeline/spine.py, which would load NumPy; a test holds them together.
@@ -30,6 +32,7 @@ DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 GRADING_BUNDLE = "spine_mr_disc_grading"
 ENCODING_BUNDLE = "spine_mr_siamese_pretraining"
 CT_KIDNEY_BUNDLE = "kidney_ct_segmentation"  # as in pipeline/kidneys/reader.py
+PRETRAINING_BUNDLE = "abdomen_mr_ssl_pretraining"
 
 
 class Bundles(NamedTuple):
@@ -67,3 +70,20 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show log messages, and tra
 DetectionBundle = Annotated[str, typer.Option(help="Name or folder of the bundle that finds the vertebrae.")]
 GradingBundle = Annotated[str, typer.Option(help="Name or folder of the bundle that grades the discs.")]
 EncodingBundle = Annotated[str, typer.Option(help="Name or folder of the bundle that embeds the bodies.")]
+
+
+def entries_of(texts: list[str]) -> dict[str, Any]:
+    """Entries of a configuration and their values, from ``KEY=VALUE`` with values as in YAML.
+
+    Raises:
+        typer.BadParameter: if a text is none.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"must be KEY=VALUE, got {text!r}", param_hint="KEY=VALUE")
+        values[key] = yaml.safe_load(value)
+    return values

@@ -2,9 +2,11 @@
 
     python -m siamed.pipeline.datasets.splits --dataset_dir FOLDER --folds 5 --out folds.json
 
-A split file is JSON: ``folds``, lists of subject ids; or, for one training, the lists ``training`` and
-``validation``. Subjects are spread so that each fold has a similar
-share of each stratum (scikit-learn's StratifiedGroupKFold); a family that must stay together is one group.
+A split file is JSON: ``folds``, lists of subject ids, each left out once; or ``draws``, each with the lists
+``training``, ``validation`` (to watch and to choose by) and ``test`` (seen by no choice); or, for one
+training, these lists themselves, ``test`` where there is one. Subjects are spread so that each fold has a
+similar share of each stratum (scikit-learn's StratifiedGroupKFold); a family that must stay together is one
+group.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -22,7 +25,9 @@ from siamed.pipeline.experiments.files import write_json
 
 from .manifest import Manifest
 
-__all__ = ["check_no_leak", "fold_parts", "main", "make_folds", "read_folds"]
+__all__ = ["check_no_leak", "count_folds", "fold_parts", "held_out", "main", "make_folds", "read_folds"]
+
+PARTS = ("training", "validation", "test")
 
 
 def make_folds(
@@ -86,33 +91,67 @@ def read_folds(path: str | Path) -> list[list[str]]:
     return folds
 
 
+def count_folds(path: str | Path) -> int:
+    """How many folds, or draws, a split file has."""
+    content = _content(path)
+    return len(content["draws"]) if "draws" in content else len(read_folds(path))
+
+
 def fold_parts(path: str | Path, fold: int | None, part: str) -> list[str]:
     """Subjects of one part of a split file.
 
     Args:
         path: split file.
-        fold: the fold left out; None trains on all and watches fold 0, whose subjects then train too. With a
-            file of two lists it must be None.
-        part: "training" or "validation".
+        fold: the fold left out, or the draw; None trains on all and watches fold 0, whose subjects then train
+            too. With a file of lists it must be None, with one of draws it must not.
+        part: "training" or "validation"; "test" where the file has that.
 
     Raises:
-        ValueError: if the part or the fold is not one of the split's, or folds share a subject.
+        ValueError: if the part or the fold is not one of the split's, or parts share a subject.
     """
-    if part not in ("training", "validation"):
-        raise ValueError(f"part must be 'training' or 'validation', got {part!r}")
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
-    if "folds" not in content:
-        if fold is not None:
-            raise ValueError(f"fold must be null for a split of two lists, {Path(path).name}, got {fold!r}")
-        parts = [[str(s) for s in content[name]] for name in ("training", "validation")]
-        check_no_leak(parts)
-        return parts[part == "validation"]
-    folds = read_folds(path)
-    if fold is not None and fold not in range(len(folds)):
-        raise ValueError(f"fold must be null or one of 0 to {len(folds) - 1}, got {fold!r}")
-    if part == "validation":
-        return folds[fold or 0]
-    return [s for index, members in enumerate(folds) if index != fold for s in members]
+    if part not in PARTS:
+        raise ValueError(f"part must be one of {PARTS}, got {part!r}")
+    lists = _lists(path, fold)
+    if part not in lists:
+        raise ValueError(f"part must be one of {list(lists)} for {Path(path).name}, got {part!r}")
+    return lists[part]
+
+
+def held_out(path: str | Path, fold: int | None) -> list[str]:
+    """Subjects that a training is scored on: its test part, or its validation part where there is none.
+
+    Args:
+        path: split file.
+        fold: see :func:`fold_parts`.
+    """
+    lists = _lists(path, fold)
+    return lists.get("test", lists["validation"])
+
+
+def _content(path: str | Path) -> dict[str, Any]:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _lists(path: str | Path, fold: int | None) -> dict[str, list[str]]:
+    content, name = _content(path), Path(path).name
+    if "folds" in content:
+        folds = read_folds(path)
+        _check_fold(fold, len(folds), optional=True)
+        training = [s for index, members in enumerate(folds) if index != fold for s in members]
+        return {"training": training, "validation": folds[fold or 0]}
+    if "draws" in content:
+        _check_fold(fold, len(content["draws"]), optional=False)
+        content = content["draws"][fold]
+    elif fold is not None:
+        raise ValueError(f"fold must be null for a split of lists, {name}, got {fold!r}")
+    lists = {part: [str(s) for s in content[part]] for part in PARTS if part in content}
+    check_no_leak(list(lists.values()))
+    return lists
+
+
+def _check_fold(fold: int | None, count: int, optional: bool) -> None:
+    if fold not in range(count) and not (optional and fold is None):
+        raise ValueError(f"fold must be {'null or ' * optional}one of 0 to {count - 1}, got {fold!r}")
 
 
 def _strata(manifest: Manifest) -> tuple[list[str], list[int]]:

@@ -66,8 +66,7 @@ def passport(hparams: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         hparams: of a bundle that has a VGG-M trunk, a densely connected one (which has ``growth``), or that
-        of
-            a U-Net (which has ``spatial_dims``).
+            of a U-Net (which has ``spatial_dims``).
 
     Returns:
         Of VGG-M the trunk's arguments, whether its input is centered, and ``pixel``: pixels of a volume that

@@ -16,20 +16,16 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data import MetaTensor
-from monai.transforms import LoadImage
-from tqdm import tqdm
 
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_network, run_network
-from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
 from siamed.pipeline.experiments.files import write_json
 from siamed.pipeline.segmentation.inference import THRESHOLD, Segmenter
+from siamed.pipeline.segmentation.labelled_cases import LabelledCase, labelled_cases
 from siamed.pipeline.segmentation.metrics import (
     boundary_difference,
     dice,
@@ -41,7 +37,7 @@ from siamed.pipeline.synthesis.prepare import map_items
 from siamed.pipeline.synthesis.render import rendered
 from siamed.transforms.split_kidneys import LEFT, RIGHT, body_midline, split_kidneys
 
-__all__ = ["EvaluatedCase", "labelled_cases", "main", "score_case", "segmented_sides", "summarize"]
+__all__ = ["main", "score_case", "segmented_sides", "summarize"]
 
 log = logging.getLogger(__name__)
 
@@ -57,26 +53,7 @@ _MEASURES = (
 _RESAMPLES = 2000
 
 
-@dataclass(frozen=True)
-class EvaluatedCase:
-    """One scan and its truth.
-
-    Args:
-        case_id: of the scan.
-        subject_id: of the patient.
-        origin: what kind of scan it is.
-        image: ``(1, I, J, K)``.
-        truth: ``(I, J, K)`` bool, kidneys.
-    """
-
-    case_id: str
-    subject_id: str
-    origin: str
-    image: MetaTensor = field(repr=False)
-    truth: np.ndarray = field(repr=False)
-
-
-def segmented_sides(case: EvaluatedCase, segmenter: Segmenter) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def segmented_sides(case: LabelledCase, segmenter: Segmenter) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Side -> what the network says and what is true, ``(I, J, K)`` bool; a side that neither has is left
     out."""
     affine = np.asarray(case.image.affine, float)
@@ -87,7 +64,7 @@ def segmented_sides(case: EvaluatedCase, segmenter: Segmenter) -> dict[str, tupl
     return {side: (one, other) for side, (one, other) in sides.items() if one.any() or other.any()}
 
 
-def score_case(case: EvaluatedCase, segmenter: Segmenter) -> list[dict[str, Any]]:
+def score_case(case: LabelledCase, segmenter: Segmenter) -> list[dict[str, Any]]:
     """Measures of each kidney that the truth or the network has, a row each."""
     affine = np.asarray(case.image.affine, float)
     spacing = [float(s) for s in np.linalg.norm(affine[:3, :3], axis=0)]
@@ -142,44 +119,21 @@ def _mean(values: np.ndarray) -> float:
     return float(kept.mean()) if len(kept) else float("nan")
 
 
-def _maps(maps: Path, split: Path, fold: int | None, seed: int, every: int) -> Iterator[EvaluatedCase]:
+def _maps(maps: Path, split: Path, fold: int | None, seed: int, every: int) -> Iterator[LabelledCase]:
     origins = ("kits19", "chaos")
     items = [item for origin in origins for item in map_items(maps, split, fold, "validation", [origin])]
     for item, image, label in rendered(items[::every], seed):
         truth = np.asarray(label[0]) > 0
-        yield EvaluatedCase(item["map_id"], item["subject_id"], item["origin"], image, truth)
+        yield LabelledCase(item["map_id"], item["subject_id"], item["origin"], image, truth)
 
 
-def labelled_cases(
-    dataset_dir: str | Path, labels: Sequence[int], subjects: Collection[str] | None = None
-) -> Iterator[EvaluatedCase]:
-    """Scans with label maps, one at a time.
-
-    Args:
-        dataset_dir: see :func:`~siamed.pipeline.datasets.image_label_folder.segmentation_manifest`.
-        labels: values of the label maps that are kidney, or belong to one.
-        subjects: whose scans are wanted; None for all.
-    """
-    manifest = segmentation_manifest(dataset_dir)
-    rows = [row for row in manifest.scans if row.label and (subjects is None or row.subject_id in subjects)]
-    for row in tqdm(rows, desc="scans", mininterval=5.0, disable=not sys.stderr.isatty()):
-        image, label = manifest.root / row.image, manifest.root / row.label
-        yield _case(row.case_id, row.subject_id, image, label, labels)
-
-
-def _case(name: str, subject: str, image: Path, label: Path, labels: Sequence[int]) -> EvaluatedCase:
-    load = LoadImage(ensure_channel_first=True)
-    truth = np.isin(np.asarray(load(label)[0]), labels)
-    return EvaluatedCase(name, subject, "scan", load(image), truth)
-
-
-def _cases(chosen: argparse.Namespace) -> Iterator[EvaluatedCase]:
+def _cases(chosen: argparse.Namespace) -> Iterator[LabelledCase]:
     if chosen.maps is not None:
         return _maps(chosen.maps, chosen.split, chosen.fold, chosen.seed, chosen.every)
     if chosen.dataset_dir is not None:
         return labelled_cases(chosen.dataset_dir, chosen.labels)
     name = chosen.image.name.split(".")[0]
-    return iter([_case(name, name, chosen.image, chosen.label, chosen.labels)])
+    return iter([LabelledCase.read(name, name, chosen.image, chosen.label, chosen.labels)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,9 +9,10 @@ import numpy as np
 
 from siamed.pipeline.bundles import run_network
 from siamed.pipeline.segmentation.inference import Segmenter
+from siamed.pipeline.segmentation.labelled_cases import labelled_cases
 from siamed.pipeline.segmentation.metrics import dice
 
-from .evaluate import labelled_cases, segmented_sides
+from .evaluate import segmented_sides
 
 __all__ = ["KidneyScorer"]
 

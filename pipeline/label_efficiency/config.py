@@ -15,6 +15,8 @@ A YAML file in MONAI's configuration language (``@name`` refers to another entry
       same_person:
         bundle: spine_mr_siamese_pretraining
         options: {dataset_dir: volumes}
+      turns: {bundle: abdomen_mr_ssl_pretraining, overlays: [rotation]}
+      local: {bundle: abdomen_mr_ssl_pretraining, overlays: [local_contrastive], after: turns}
       earlier: {run: "runs/siamese_cv/fold_{fold}"}   # trained already
     arms:
       scratch: {}
@@ -36,7 +38,7 @@ import numpy as np
 from monai.bundle import ConfigParser
 
 from siamed.pipeline.bundles import bundle_parser, bundle_path
-from siamed.pipeline.datasets.splits import read_folds
+from siamed.pipeline.datasets.splits import count_folds
 
 __all__ = ["Arm", "Budget", "Experiment", "Scorer", "Source", "read_experiment"]
 
@@ -118,12 +120,16 @@ class Source:
         bundle: whose train configuration is run once a fold.
         options: overrides of it.
         run: path of a finished run with ``{fold}`` in it.
+        overlays: names of further configurations of the bundle.
+        after: the pretraining that this one starts from.
     """
 
     name: str
     bundle: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     run: str | None = None
+    overlays: tuple[str, ...] = ()
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,7 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
     got = {key: parser.get_parsed_content(key) for key in _KEYS if key in parser}
     bundle = bundle_path(got["bundle"])
     split = Path(got.get("split") or bundle / "configs" / "folds.json")
-    known = range(len(read_folds(split)))
+    known = range(count_folds(split))
     folds = tuple(got.get("folds") or known)
     if not set(folds) <= set(known):
         raise ValueError(f"folds must be some of 0 to {len(known) - 1}, got {list(folds)}")
@@ -199,7 +205,15 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
         _check_entries(f"arms#{arm.name}", got["bundle"], {*arm.options, *needed})
     for source in sources.values():
         if source.bundle is not None:
-            _check_entries(f"sources#{source.name}", source.bundle, {*source.options, "split", "fold"})
+            what, needed = (
+                f"sources#{source.name}",
+                {"split", "fold"} | ({"pretrained"} if source.after else set()),
+            )
+            _check_entries(what, source.bundle, {*source.options, *needed}, source.overlays)
+        if source.after is not None and source.after not in sources:
+            raise ValueError(
+                f"sources#{source.name}#after must be one of {list(sources)}, got {source.after!r}"
+            )
     return Experiment(
         name=_checked("name", got["name"]),
         bundle=str(got["bundle"]),
@@ -208,15 +222,34 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
         seeds=seeds,
         budgets=budgets,
         options=options,
-        sources={name: source for name, source in sources.items() if _used(name, arms)},
+        sources=_used(sources, arms),
         arms=arms,
         reference=got["reference"],
         scorer=got["scorer"],
     )
 
 
-def _used(source: str, arms: Mapping[str, Arm]) -> bool:
-    return any(arm.source == source for arm in arms.values())
+def _used(sources: Mapping[str, Source], arms: Mapping[str, Arm]) -> dict[str, Source]:
+    """The sources of arms and those that they start from, each behind its own.
+
+    Raises:
+        ValueError: if sources start from each other in a circle.
+    """
+    found: dict[str, Source] = {}
+
+    def add(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            raise ValueError(f"sources#{name}#after must not lead back to itself, got {' > '.join(above)}")
+        if name not in found:
+            earlier = sources[name].after
+            if earlier is not None:
+                add(earlier, (*above, name))
+            found[name] = sources[name]
+
+    for arm in arms.values():
+        if arm.source is not None:
+            add(arm.source, ())
+    return found
 
 
 def _checked(what: str, name: Any) -> str:
@@ -226,12 +259,13 @@ def _checked(what: str, name: Any) -> str:
 
 
 def _source(name: str, entry: Mapping[str, Any]) -> Source:
-    _known(f"sources#{name}", entry, {"bundle", "options", "run"})
+    _known(f"sources#{name}", entry, {"bundle", "options", "run", "overlays", "after"})
     if ("bundle" in entry) == ("run" in entry):
         raise ValueError(f"sources#{name} must have a bundle to train or a run, got {sorted(entry)}")
     if "run" in entry and "{fold}" not in str(entry["run"]):
         raise ValueError(f"sources#{name}#run must hold {{fold}}: a run of each fold, got {entry['run']!r}")
-    return Source(_checked("sources", name), **{**entry, "options": _flat(entry.get("options") or {})})
+    flat = {"options": _flat(entry.get("options") or {}), "overlays": tuple(entry.get("overlays") or ())}
+    return Source(_checked("sources", name), **{**entry, **flat})
 
 
 def _arm(name: str, entry: Mapping[str, Any], sources: Mapping[str, Source]) -> Arm:
@@ -250,9 +284,9 @@ def _flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_entries(what: str, bundle: str | Path, names: set[str]) -> None:
+def _check_entries(what: str, bundle: str | Path, names: set[str], overlays: Sequence[str] = ()) -> None:
     """MONAI takes an override of an unknown name without a word."""
-    parser = bundle_parser(bundle, "train")
+    parser = bundle_parser(bundle, "train", overlays=overlays)
     unknown = sorted(name for name in names if name not in parser)
     if unknown:
         raise ValueError(

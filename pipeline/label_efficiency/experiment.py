@@ -84,19 +84,13 @@ def run_experiment(
         if source.run is not None:
             for fold in experiment.folds:
                 what = f"sources#{source.name}#run"
-                check_left_out(_folder_of(source, fold), experiment.split, fold, what)
+                check_left_out(_folder_of(source, fold, out), experiment.split, fold, what)
     with TrackedExperiment(
         out, bundle_path(experiment.bundle).name, experiment.name, tracking_uri, _described(experiment)
     ) as tracked:
         common = {"tracking_uri": tracked.uri}
         tags = {"mlflow.parentRunId": tracked.run_id, "experiment": experiment.name}
-        sources = [
-            _source_training(experiment, source, fold, out, common, tags)
-            for source in experiment.sources.values()
-            if source.run is None
-            for fold in experiment.folds
-        ]
-        failures = _run(sources, 1 if len(sources) == 1 else jobs, "pretraining", show)
+        failures = _pretrain(experiment, out, jobs, common, tags, show)
         if failures:
             tracked.fail(f"{len(failures)} pretrainings failed")
             return Outcome(None, "", failures)
@@ -125,8 +119,45 @@ def _described(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _folder_of(source: Source, fold: int) -> Path:
-    return Path(str(source.run).format(fold=fold)).absolute()
+def _pretrain(
+    experiment: Experiment,
+    out: Path,
+    jobs: int,
+    common: Mapping[str, Any],
+    tags: Mapping[str, str],
+    show: Callable[[str, int, int], None],
+) -> dict[str, str]:
+    """Train the sources, those that others start from first; what failed, and why."""
+    waiting = [source for source in experiment.sources.values() if source.run is None]
+    while waiting:
+        names = {source.name for source in waiting}
+        ready = [source for source in waiting if source.after not in names]
+        trainings = [
+            _source_training(experiment, source, fold, out, common, tags)
+            for source in ready
+            for fold in experiment.folds
+        ]
+        failures = _run(trainings, 1 if len(trainings) == 1 else jobs, "pretraining", show)
+        if failures:
+            return failures
+        waiting = [source for source in waiting if source not in ready]
+    return {}
+
+
+def _folder_of(source: Source, fold: int, out: Path) -> Path:
+    """Of a source's run that left a fold out."""
+    if source.run is not None:
+        return Path(source.run.format(fold=fold)).absolute()
+    return out / "sources" / source.name / f"fold_{fold}"
+
+
+def _started_from(source: Source, fold: int, out: Path) -> dict[str, Any]:
+    """Overrides of a training that starts from a source."""
+    run = _folder_of(source, fold, out)
+    return {
+        "pretrained": str(run),
+        "parent_run": read_json(run / RUN_FILE).get("mlflow_run_id"),
+    }
 
 
 def _source_training(
@@ -137,13 +168,16 @@ def _source_training(
     common: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> Training:
-    own = {"split": str(experiment.split), "fold": fold}
+    own: dict[str, Any] = {"split": str(experiment.split), "fold": fold}
+    if source.after is not None:
+        own |= _started_from(experiment.sources[source.after], fold, out)
     return Training(
         name=f"{source.name}, fold {fold}",
         bundle=str(source.bundle),
-        folder=out / "sources" / source.name / f"fold_{fold}",
+        folder=_folder_of(source, fold, out),
         overrides={**source.options, **own, **common},
         tags={**tags, "source": source.name, "fold": str(fold)},
+        overlays=source.overlays,
     )
 
 
@@ -158,10 +192,7 @@ def _cell_training(
     arm = experiment.arms[cell.arm]
     own: dict[str, Any] = {"split": str(write_split(experiment, cell, out)), "hparams#seed": cell.seed}
     if arm.source is not None:
-        source = experiment.sources[arm.source]
-        trained = out / "sources" / source.name / f"fold_{cell.fold}"
-        own["pretrained"] = str(trained if source.run is None else _folder_of(source, cell.fold))
-        own["parent_run"] = read_json(Path(own["pretrained"]) / "run.json").get("mlflow_run_id")
+        own |= _started_from(experiment.sources[arm.source], cell.fold, out)
     return Training(
         name=f"{cell.arm}, {cell.budget.text}, seed {cell.seed}, fold {cell.fold}",
         bundle=experiment.bundle,

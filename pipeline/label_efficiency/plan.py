@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.datasets.splits import fold_parts, held_out
 from siamed.pipeline.experiments.files import read_json, write_json
 
 from .config import Budget, Experiment
@@ -89,6 +89,9 @@ def write_split(experiment: Experiment, cell: Cell, folder: Path) -> Path:
         "training": nested_subjects(experiment, cell.fold, cell.seed)[: cell.subjects],
         "validation": fold_parts(experiment.split, cell.fold, "validation"),
     }
+    scored = held_out(experiment.split, cell.fold)
+    if scored != content["validation"]:
+        content["test"] = scored
     found = read_json(path)
     if found is None:
         return write_json(path, content)

@@ -23,8 +23,8 @@ import monai.bundle
 import numpy as np
 import torch
 
-from siamed.pipeline.bundles import bundle_path
-from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.bundles import config_files
+from siamed.pipeline.datasets.splits import held_out
 from siamed.pipeline.experiments.checkpoints import BEST, LATEST
 from siamed.pipeline.experiments.files import read_json, sha256_of, write_json
 from siamed.pipeline.experiments.record import RUN_FILE, is_finished
@@ -51,6 +51,7 @@ class Training:
         folder: of the run.
         overrides: of the configuration, ``output_dir`` apart.
         tags: of its MLflow run.
+        overlays: names of further configurations of the bundle that the train configuration is run with.
         scorer: scores its held-out subjects; None for a pretraining.
         keep_weights: leave the checkpoints after scoring, and a bundle with the weights.
     """
@@ -60,6 +61,7 @@ class Training:
     folder: Path
     overrides: Mapping[str, Any]
     tags: Mapping[str, str] = field(default_factory=dict)
+    overlays: tuple[str, ...] = ()
     scorer: Scorer | None = None
     keep_weights: bool = True
 
@@ -71,7 +73,7 @@ def is_done(training: Training) -> bool:
         ValueError: if it holds a training with other overrides.
     """
     started = read_json(training.folder / "overrides.json")
-    wanted = _plain(training.overrides)
+    wanted = _wanted(training)
     if started is not None and started != wanted:
         differing = sorted(key for key in set(started) | set(wanted) if started.get(key) != wanted.get(key))
         raise ValueError(
@@ -84,11 +86,13 @@ def is_done(training: Training) -> bool:
     return is_finished(training.folder)
 
 
-def _plain(overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _wanted(training: Training) -> dict[str, Any]:
     # Where runs are tracked and where the lists lie is not what a training is.
+    overrides = training.overrides
     kept = {key: value for key, value in overrides.items() if key not in ("tracking_uri", "split")}
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in kept.items()}
-    return {**plain, "split_sha256": sha256_of(overrides["split"])}
+    named = {"overlays": list(training.overlays)} if training.overlays else {}
+    return {**plain, **named, "split_sha256": sha256_of(overrides["split"])}
 
 
 def run_all(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training, int, float]]:
@@ -134,7 +138,7 @@ def failure_of(training: Training) -> str:
 
 def _run(training: Training, threads: int) -> None:
     training.folder.mkdir(parents=True, exist_ok=True)
-    write_json(training.folder / "overrides.json", _plain(training.overrides))
+    write_json(training.folder / "overrides.json", _wanted(training))
     with (training.folder / "console.log").open("ab", buffering=0) as console:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -148,12 +152,13 @@ def _run(training: Training, threads: int) -> None:
 
 
 def _train(training: Training) -> None:
-    config = bundle_path(training.bundle) / "configs" / "train.yaml"
-    overrides = {**training.overrides, "output_dir": str(training.folder), **_tracking(config, training)}
+    configs = config_files(training.bundle, ("train", *training.overlays))
+    overrides = {**training.overrides, "output_dir": str(training.folder), **_tracking(configs[0], training)}
     # MONAI ignores an override that is None.
     values = {key: "$None" if value is None else value for key, value in overrides.items()}
     monai.bundle.run(
-        config_file=str(config), **{k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+        config_file=[str(file) for file in configs],
+        **{k: str(v) if isinstance(v, Path) else v for k, v in values.items()},
     )
 
 
@@ -170,8 +175,7 @@ def _tracking(config: Path, training: Training) -> dict[str, Any]:
 
 def _score(training: Training, scorer: Scorer) -> None:
     overrides = training.overrides
-    held_out = fold_parts(overrides["split"], overrides.get("fold"), "validation")
-    found = scorer.statistics(training.folder, held_out)
+    found = scorer.statistics(training.folder, held_out(overrides["split"], overrides.get("fold")))
     if not found:
         raise ValueError("scorer must score a subject that was left out, it scored none")
     total = np.sum([np.asarray(value, float) for value in found.values()], axis=0)

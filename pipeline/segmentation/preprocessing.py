@@ -2,9 +2,10 @@
 
 Axes of the canonical volume ``(1, D, H, W)``: D from superior to inferior, H from anterior to posterior, W
 from the patient's right to the left (axis codes "IPL"), so that sides lie alike in every scan. All of it is
-stock MONAI, put together from the hyper-parameters of a bundle: ``spacing_mm`` (D, H, W), ``divisor``, and
-either ``window_hu`` (CT) or ``surroundings_mm`` and ``window_top`` (MR, whose intensities have no unit: they
-are divided by the mean of what lies around, up to a ratio).
+stock MONAI, put together from the hyper-parameters of a bundle: ``spacing_mm`` (D, H, W), ``divisor`` (one,
+or one an axis), ``padding`` ("constant", zeros, where it is not given, or "edge"), and either ``window_hu``
+(CT) or ``surroundings_mm`` and ``window_top`` (MR, whose intensities have no unit: they are divided by the
+mean of what lies around, up to a ratio).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from monai.transforms import (
     Orientationd,
     ScaleIntensityRanged,
     Spacingd,
+    SpatialPadd,
     Transform,
 )
 
@@ -34,7 +36,10 @@ AXES = "IPL"
 
 
 def preprocessing(
-    hparams: Mapping[str, Any], labels: Sequence[int] | None = None, load: bool = True
+    hparams: Mapping[str, Any],
+    labels: Sequence[int] | None = None,
+    load: bool = True,
+    least: Sequence[int] | None = None,
 ) -> Compose:
     """The chain of transforms before any that is random.
 
@@ -42,6 +47,7 @@ def preprocessing(
         hparams: of a bundle, see the module.
         labels: values of the label map that are the structure; None where there is no label map.
         load: begin with reading files; False takes MetaTensors ``(1, I, J, K)``.
+        least: voxels (D, H, W) that a volume is padded to at least, such as the crop of a training.
 
     Returns:
         A transform of items ``image`` (and ``label``) to canonical volumes ``(1, D, H, W)``; a label map
@@ -54,6 +60,7 @@ def preprocessing(
     reading: list[Transform] = [LoadImaged(keys), EnsureChannelFirstd(keys)] if load else []
     # Before the label map is resampled: the values between two labels mean nothing.
     reading += [] if labels is None else [LabelToMaskd("label", list(labels), merge_channels=True)]
+    padding = hparams.get("padding", "constant")
     modes = ["bilinear"] if labels is None else ["bilinear", "nearest"]
     return Compose(
         [
@@ -67,7 +74,8 @@ def preprocessing(
                 dtype=np.float32,
             ),
             Intensitiesd(hparams),
-            DivisiblePadd(keys, k=int(hparams["divisor"])),
+            DivisiblePadd(keys, k=hparams["divisor"], mode=padding),
+            *([] if least is None else [SpatialPadd(keys, spatial_size=list(least), mode=padding)]),
         ]
     )
 

@@ -61,10 +61,20 @@ class FixedDataset(Dataset):
         transform: may be random.
         seed: of what is drawn; each item has its own.
         every: takes every n-th item.
+        length: draws that many times, from one item after the other; None: once from each.
     """
 
-    def __init__(self, items: Sequence[Any], transform: Any, seed: int, every: int = 1) -> None:
-        super().__init__(list(items)[::every], transform)
+    def __init__(
+        self,
+        items: Sequence[Any],
+        transform: Any,
+        seed: int,
+        every: int = 1,
+        length: int | None = None,
+    ) -> None:
+        taken = [items[place] for place in range(0, len(items), every)]
+        count = len(taken) if length is None else int(length)
+        super().__init__([taken[place % len(taken)] for place in range(count)], transform)
         self.seed = int(seed)
 
     def _transform(self, index: int) -> Any:

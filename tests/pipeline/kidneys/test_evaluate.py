@@ -14,14 +14,15 @@ from monai.data import MetaTensor
 from toy.kidney_ct import LEFT_ML, Oracle, kidney_ct
 
 from siamed.pipeline.kidneys import evaluate
-from siamed.pipeline.kidneys.evaluate import EvaluatedCase, main, score_case, summarize
+from siamed.pipeline.kidneys.evaluate import main, score_case, summarize
+from siamed.pipeline.segmentation.labelled_cases import LabelledCase
 
 
-def case(subject: str = "p", moved: int = 0, **which: bool) -> EvaluatedCase:
+def case(subject: str = "p", moved: int = 0, **which: bool) -> LabelledCase:
     image, affine, _ = kidney_ct("LPS", **which)
     _, _, truth = kidney_ct("LPS")
     seen = MetaTensor(torch.from_numpy(image.copy())[None], affine=torch.from_numpy(affine))
-    return EvaluatedCase(subject, subject, "scan", seen, np.roll(truth > 0, moved, axis=0))
+    return LabelledCase(subject, subject, "scan", seen, np.roll(truth > 0, moved, axis=0))
 
 
 def test_what_is_right_is_right_in_every_measure() -> None:

@@ -1,0 +1,101 @@
+"""Pretrain on a folder of scans by a task's name: a thin wrapper over a bundle's train configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+from monai.bundle import ConfigParser
+
+from siamed.pipeline.bundles import bundle_parser, bundle_path, config_files
+from siamed.pipeline.experiments.files import replace_file
+
+from .figures import draw_items
+
+__all__ = ["Pretraining", "find_pretexts", "look", "pretrain"]
+
+_ITEMS = 6
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What is to be pretrained.
+
+    Args:
+        bundle: name or folder of a bundle whose train configuration has a block ``pretext``.
+        pretext: name of the task.
+        images: folder of scans, see :mod:`siamed.pipeline.datasets.unlabelled`.
+        overrides: entries of the configuration that take another value.
+    """
+
+    bundle: str
+    pretext: str
+    images: Path
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def overlays(self) -> tuple[str, ...]:
+        """Configurations of the bundle that make the task.
+
+        Raises:
+            ValueError: if there is no such task; the message lists those there are.
+        """
+        known = find_pretexts(self.bundle)
+        if self.pretext not in known:
+            raise ValueError(f"pretext must be one of {sorted(known)}, got {self.pretext!r}")
+        return known[self.pretext]
+
+
+def find_pretexts(bundle: str | Path) -> dict[str, tuple[str, ...]]:
+    """The tasks of a bundle: name -> the overlays that make it, none for that of the train configuration.
+
+    A configuration makes a task if it has a block ``pretext`` with a ``name``; nothing else lists them.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for file in sorted((bundle_path(bundle) / "configs").glob("*.yaml")):
+        block = ConfigParser.load_config_file(str(file)).get("pretext")
+        if isinstance(block, Mapping) and "name" in block:
+            found[block["name"]] = () if file.stem == "train" else (file.stem,)
+    return found
+
+
+def look(wanted: Pretraining, picture: Path) -> Path:
+    """Draw inputs and free labels of some items, before anything is trained.
+
+    Args:
+        wanted: the task and the scans.
+        picture: the PNG file to write.
+
+    Returns:
+        The file.
+    """
+    parser = bundle_parser(wanted.bundle, "train", overlays=wanted.overlays)
+    for name, value in {**wanted.overrides, "dataset_dir": str(wanted.images)}.items():
+        parser[name] = value
+    dataset = parser.get_parsed_content("validate#dataset")
+    items = [dataset[place] for place in range(min(_ITEMS, len(dataset)))]
+    figure = draw_items(parser.get_parsed_content("pretext#picture"), items)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    return replace_file(picture, partial(figure.savefig, dpi=120, format="png"))
+
+
+def pretrain(wanted: Pretraining, out: Path) -> Path:
+    """Train, or go on with a training that was stopped.
+
+    Args:
+        wanted: the task and the scans.
+        out: folder of the run.
+
+    Returns:
+        The bundle with the trained weights.
+    """
+    files = config_files(wanted.bundle, ("train", *wanted.overlays))
+    # MONAI ignores an override that is None.
+    overrides = {name: "$None" if value is None else value for name, value in wanted.overrides.items()}
+    own = {"dataset_dir": str(wanted.images), "output_dir": str(out)}
+    monai.bundle.run(config_file=[str(file) for file in files], **{**overrides, **own})
+    return out / "bundle" / bundle_path(wanted.bundle).name

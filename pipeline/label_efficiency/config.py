@@ -286,7 +286,10 @@ def _flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def _check_entries(what: str, bundle: str | Path, names: set[str], overlays: Sequence[str] = ()) -> None:
     """MONAI takes an override of an unknown name without a word."""
-    parser = bundle_parser(bundle, "train", overlays=overlays)
+    try:
+        parser = bundle_parser(bundle, "train", overlays=overlays)
+    except FileNotFoundError as error:
+        raise ValueError(f"{what}#overlays must name configurations of the bundle: {error}") from error
     unknown = sorted(name for name in names if name not in parser)
     if unknown:
         raise ValueError(

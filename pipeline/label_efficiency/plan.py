@@ -53,8 +53,13 @@ def cells(experiment: Experiment) -> list[Cell]:
     """All cells, whole seeds first, so that an unfinished experiment has whole seeds to show.
 
     Raises:
-        ValueError: if a budget exceeds the subjects of a fold, or does not exceed the budget before it.
+        ValueError: if a budget exceeds the subjects of a fold, or does not exceed the budget before it, or a
+            subject is scored in two folds, which would count once.
     """
+    scored = [subject for fold in experiment.folds for subject in held_out(experiment.split, fold)]
+    twice = sorted({subject for subject in scored if scored.count(subject) > 1})
+    if twice:
+        raise ValueError(f"folds must score each subject once, {twice[0]!r} is scored in more than one")
     counts = {fold: _budget_counts(experiment, fold) for fold in experiment.folds}
     return [
         Cell(arm, budget, count, seed, fold)

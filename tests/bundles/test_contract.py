@@ -29,6 +29,8 @@ from siamed.pipeline.sharing.verify import verify_bundle
 ROOT = Path(__file__).resolve().parents[2]
 # Every bundle of the repository: a new one is added here and in toy/samples.py.
 SHIPPED = [
+    "abdomen_mr_liver_segmentation",
+    "abdomen_mr_ssl_pretraining",
     "kidney_ct_segmentation",
     "kidney_ct_siamese_pretraining",
     "kidney_mr_siamese_pretraining",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from toy.training import TOY, untrained_weights
 
 from siamed.pipeline.build_bundle import build_bundle, export_weights, write_json_twins
@@ -144,3 +145,20 @@ def test_a_network_of_another_input_is_described_as_it_is(
     assert told["inputs"]["image"]["channel_def"] == {"0": "image"}
     assert told["outputs"]["pred"]["num_channels"] == 2
     assert told["outputs"]["pred"]["channel_def"] == {"0": "left", "1": "right"}
+
+
+def test_a_block_that_an_overlay_replaced_is_the_trained_bundles_own(
+    weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"network": weights}, tmp_path / "best.pt")
+    before = (TOY / "configs" / "train.yaml").read_text().splitlines()
+    config = ConfigParser.load_config_file(str(TOY / "configs" / "train.yaml"))
+    block = {**config["validate"], "added": ["@hparams", None, 1.5]}
+    blocks = {"validate": block, "hparams": config["hparams"]}
+    made = build_bundle(TOY, tmp_path / "best.pt", tmp_path / "made", blocks=blocks)
+    after = (made / "configs" / "train.yaml").read_text().splitlines()
+    assert json.loads((made / "configs" / "train.json").read_text()) == {**config, "validate": block}
+    first = before.index("validate:")
+    end = next(place for place in range(first + 1, len(before)) if before[place][:1] not in ("", " "))
+    assert after[:first] == before[:first]  # the other block is as it was, its comments too
+    assert after[len(after) - len(before[end:]) :] == before[end:]

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamed.pipeline.datasets.splits import check_no_leak, fold_parts, main, make_folds, read_folds
+from siamed.pipeline.datasets.splits import (
+    check_no_leak,
+    count_folds,
+    fold_parts,
+    held_out,
+    main,
+    make_folds,
+    read_folds,
+)
 
 
 def discs(patients: int = 40, seed: int = 0) -> tuple[list[str], list[int]]:
@@ -70,8 +78,8 @@ def test_parts_of_a_split(tmp_path: Path) -> None:
     assert fold_parts(split, None, "validation") == ["1", "2"]
     with pytest.raises(ValueError, match="fold must be null or one of 0 to 2, got 3"):
         fold_parts(split, 3, "training")
-    with pytest.raises(ValueError, match="part must be 'training' or 'validation', got 'test'"):
-        fold_parts(split, 0, "test")
+    with pytest.raises(ValueError, match="part must be one of .*, got 'all'"):
+        fold_parts(split, 0, "all")
 
 
 def test_a_split_of_two_lists_knows_no_folds_and_no_overlap(tmp_path: Path) -> None:
@@ -79,7 +87,7 @@ def test_a_split_of_two_lists_knows_no_folds_and_no_overlap(tmp_path: Path) -> N
     split.write_text(json.dumps({"training": [1, 2], "validation": [3]}))
     assert fold_parts(split, None, "training") == ["1", "2"]
     assert fold_parts(split, None, "validation") == ["3"]
-    with pytest.raises(ValueError, match=r"fold must be null for a split of two lists, lists.json, got 0"):
+    with pytest.raises(ValueError, match=r"fold must be null for a split of lists, lists.json, got 0"):
         fold_parts(split, 0, "training")
     split.write_text(json.dumps({"training": [1, 3], "validation": [3]}))
     with pytest.raises(ValueError, match="'3' is in folds 0 and 1"):
@@ -105,3 +113,38 @@ def test_the_command_writes_a_split_of_a_data_set(tmp_path: Path) -> None:
     assert sorted(s for fold in folds for s in fold) == ["1", "2", "3", "4", "5", "6"]
     # Grade 1 for even and 2 for odd patients: two patients a fold, one of each.
     assert all(len(fold) == 2 and sum(int(s) for s in fold) % 2 == 1 for fold in folds)
+
+
+def test_a_draw_has_subjects_that_no_choice_sees(tmp_path: Path) -> None:
+    split = tmp_path / "draws.json"
+    draws = [
+        {"training": ["1", "2"], "validation": ["3"], "test": ["4", "5"]},
+        {"training": ["4", "5"], "validation": ["1"], "test": ["2", "3"]},
+    ]
+    split.write_text(json.dumps({"draws": draws}))
+    assert count_folds(split) == 2
+    assert [fold_parts(split, 1, part) for part in ("training", "validation", "test")] == [
+        ["4", "5"],
+        ["1"],
+        ["2", "3"],
+    ]
+    assert held_out(split, 0) == ["4", "5"]
+    with pytest.raises(ValueError, match="fold must be one of 0 to 1, got None"):
+        fold_parts(split, None, "training")
+    draws[0]["test"].append("1")
+    split.write_text(json.dumps({"draws": draws}))
+    with pytest.raises(ValueError, match="'1' is in folds 0 and 2"):
+        fold_parts(split, 0, "training")
+
+
+def test_without_a_test_part_the_validation_part_is_scored(tmp_path: Path) -> None:
+    split = tmp_path / "folds.json"
+    split.write_text(json.dumps({"folds": [["1"], ["2"], ["3"]]}))
+    assert count_folds(split) == 3
+    assert held_out(split, 2) == ["3"]
+    with pytest.raises(ValueError, match=r"part must be one of \['training', 'validation'\] .*got 'test'"):
+        fold_parts(split, 2, "test")
+    split.write_text(json.dumps({"training": ["1"], "validation": ["2"], "test": ["3"]}))
+    assert held_out(split, None) == ["3"]
+    with pytest.raises(ValueError, match="fold must be null for a split of lists, folds.json, got 0"):
+        held_out(split, 0)

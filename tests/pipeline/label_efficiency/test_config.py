@@ -74,6 +74,18 @@ def test_entries_refer_to_each_other_and_can_be_replaced(tmp_path: Path) -> None
         ({"arms": {"From scratch": {}}, "reference": "From scratch"}, "arms must be of small letters"),
         ({"sources": {"same_person": {"run": "runs/x"}}}, r"must hold \{fold\}"),
         ({"sources": {"same_person": {}}}, "must have a bundle to train or a run"),
+        (
+            {"sources": {"same_person": {"bundle": "spine_mr_siamese_pretraining", "overlays": ["no_such"]}}},
+            "no configs/no_such.yaml",
+        ),
+        (
+            {"sources": {"same_person": {"bundle": "abdomen_mr_ssl_pretraining", "after": "nobody"}}},
+            r"sources#same_person#after must be one of \['same_person'\], got 'nobody'",
+        ),
+        (
+            {"sources": {"same_person": {"bundle": "abdomen_mr_ssl_pretraining", "after": "same_person"}}},
+            "sources#same_person#after must not lead back to itself",
+        ),
         ({"folds": [3]}, r"folds must be some of 0 to 2, got \[3\]"),
         ({"scorer": None}, r"lacks \['scorer'\]"),
         ({"bundle": "no_such"}, "bundle must be a folder"),
@@ -169,3 +181,34 @@ def test_shipped_experiments_can_be_read(tmp_path: Path) -> None:
     assert phantom.split == tmp_path / "folds.json"
     assert phantom.options["hparams#slices"] == 9
     assert [budget.text for budget in phantom.budgets] == ["1", "2", "6", "100%"]
+
+
+def test_a_source_is_trained_behind_the_one_it_starts_from(tmp_path: Path) -> None:
+    ours = {"bundle": "abdomen_mr_ssl_pretraining"}
+    experiment = read(
+        tmp_path,
+        sources={
+            "local": {**ours, "overlays": ["local_contrastive"], "after": "global"},
+            "global": {**ours, "overlays": ["global_contrastive"]},
+        },
+        arms={"scratch": {}, "both": {"source": "local"}},
+    )
+    assert list(experiment.sources) == ["global", "local"]
+    assert experiment.sources["local"].overlays == ("local_contrastive",)
+
+
+def test_a_draws_test_subjects_are_scored_and_not_watched(tmp_path: Path) -> None:
+    draws = [
+        {"training": FOLDS[a], "validation": FOLDS[b], "test": FOLDS[c]} for a, b, c in ((0, 1, 2), (1, 2, 0))
+    ]
+    (tmp_path / "draws.json").write_text(json.dumps({"draws": draws}), encoding="utf-8")
+    experiment = read(tmp_path, split=str(tmp_path / "draws.json"), budgets=[2])
+    first = cells(experiment)[0]
+    written = json.loads(write_split(experiment, first, tmp_path).read_text())
+    assert set(written["training"]) < set(FOLDS[0])
+    assert (written["validation"], written["test"]) == (FOLDS[1], FOLDS[2])
+    draws[1]["test"] = FOLDS[2]
+    draws[1]["validation"] = FOLDS[0]
+    (tmp_path / "draws.json").write_text(json.dumps({"draws": draws}), encoding="utf-8")
+    with pytest.raises(ValueError, match="folds must score each subject once, 's10' is scored"):
+        cells(experiment)

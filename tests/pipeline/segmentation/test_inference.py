@@ -92,3 +92,15 @@ def test_labels_become_one_structure_and_windows_must_be_one() -> None:
         preprocessing({**HPARAMS, "surroundings_mm": 25.0})
     with pytest.raises(ValueError, match="window_hu or surroundings_mm, got neither"):
         preprocessing({**HPARAMS, "window_hu": None})
+
+
+def test_volumes_are_padded_to_what_is_asked_with_the_edge_or_with_zeros() -> None:
+    image, _ = scan("IPL")
+    for padding, beyond in (("constant", 0.0), ("edge", None)):
+        prepare = preprocessing(
+            {**HPARAMS, "divisor": [1, 8, 8], "padding": padding}, load=False, least=[30, 8, 8]
+        )
+        seen = prepare({"image": image})["image"].as_tensor()
+        assert seen.shape == (1, 30, 40, 40)  # 20 slices, 36 rows and 40 columns
+        top, first = seen[0, 0], seen[0, 5]
+        torch.testing.assert_close(top, first if beyond is None else torch.full_like(first, beyond))

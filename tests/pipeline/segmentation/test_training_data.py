@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ignite.engine import Engine, Events
+from monai.transforms import RandShiftIntensity
 
 from siamed.networks.losses.dice_bce import DiceBCELoss
 from siamed.pipeline.datasets.repeated import RepeatedDataset
 from siamed.pipeline.segmentation.schedule import DiceWeightSchedule
-from siamed.pipeline.segmentation.training_data import labelled_items
+from siamed.pipeline.segmentation.training_data import FixedDataset, labelled_items
 
 
 def test_a_part_holds_its_labelled_scans(tmp_path: Path) -> None:
@@ -47,3 +48,13 @@ def test_what_cross_entropy_loses_dice_gains() -> None:
     assert seen == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8])
     with pytest.raises(ValueError, match=r"start and end must rise within \[0, 1\], got 0.8 and 0.4"):
         DiceWeightSchedule(loss, 0.8, 0.4)
+
+
+def test_what_is_watched_is_drawn_alike_each_time_and_anew_for_each_place() -> None:
+    draw = RandShiftIntensity((1.0, 2.0), prob=1.0)
+    data = FixedDataset([np.zeros(1), np.full(1, 10.0)], draw, seed=3, length=5)
+    first = [float(data[place]) for place in range(5)]
+    assert [round(value / 10) for value in first] == [0, 1, 0, 1, 0]  # one item after the other
+    assert len(set(first)) == 5
+    assert [float(data[place]) for place in reversed(range(5))] == first[::-1]
+    assert len(FixedDataset(range(10), None, seed=0, every=3)) == 4

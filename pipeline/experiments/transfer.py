@@ -11,7 +11,7 @@ have one size.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,13 +124,20 @@ def load_trunk(
     own = tuple(key for key in network.state_dict() if not key.startswith(taken))
     report = TransferReport(name, tuple(loaded), own, tuple(key for key in weights if key not in loaded))
     log.info(
-        "%s: %d tensors of the %s loaded, %d others left",
+        "%s: %d tensors loaded, of %s; %d others left there, %d of the network's own start anew",
         name,
         len(report.loaded),
-        " and ".join(parts),
+        ", ".join(_layers(report.loaded)),
         len(report.left),
+        len(report.own),
     )
     return report
+
+
+def _layers(tensors: Sequence[str]) -> list[str]:
+    """Layers that tensors belong to, a name each: two parts of it, and the number in a list behind them."""
+    parts = [name.split(".") for name in tensors]
+    return list(dict.fromkeys(".".join(p[: 3 if len(p) > 3 and p[2].isdigit() else 2]) for p in parts))
 
 
 def _load_part(part: str, module: nn.Module, weights: Mapping[str, Any], name: str) -> list[str]:

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader
 
 from siamed.pipeline.bundles import bundle_path, run_network
 from siamed.pipeline.datasets.splits import read_folds
+from siamed.pipeline.experiments.embedding_statistics import effective_rank
 from siamed.pipeline.experiments.figures import ConfusionMatrix
 from siamed.pipeline.experiments.files import replace_file, write_json
 from siamed.pipeline.experiments.train_fold import train_folds
@@ -39,14 +40,7 @@ from siamed.transforms.rand_volume_view import RandVolumeViewd
 from .calibration import fit_calibration
 from .controls import TRACES, TracesOfAcquisition, acquisition_features
 from .figures import draw_distances
-from .metrics import (
-    Compared,
-    compare_columns,
-    compare_volumes,
-    distance_matrix,
-    effective_rank,
-    pooled_auc,
-)
+from .metrics import Compared, compare_columns, compare_volumes, distance_matrix, pooled_auc
 from .sampling import PairSampler
 from .training_data import PairDataset, acquisition_pairs, fold_table, load_volumes
 from .volumes import LEVELS, VolumeTable, level_indices

@@ -11,12 +11,8 @@ column AUC
     show, ``MIN_COLUMN`` of them at least.
 level accuracy
     share of volumes whose level has the highest score.
-embedding spread
-    standard deviation of an entry of the embedding over the volumes, mean over the entries; near 0 the
-    embedding has collapsed to a point.
-effective rank
-    exponential of the entropy of the normalized singular values of the centered embeddings [roy2007rank]: how
-    many directions it uses.
+embedding spread, effective rank
+    of all embeddings, as :mod:`siamed.pipeline.experiments.embedding_statistics` defines them.
 
 Of pairs that are given, positive and negative ones, whatever is asked of them:
 
@@ -38,6 +34,8 @@ from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import CumulativeIterationMetric
 from sklearn.metrics import roc_auc_score
 
+from siamed.pipeline.experiments.embedding_statistics import effective_rank, embedding_spread
+
 from .volumes import MIN_COLUMN
 
 __all__ = [
@@ -49,7 +47,6 @@ __all__ = [
     "compare_columns",
     "compare_volumes",
     "distance_matrix",
-    "effective_rank",
     "given_pair_metrics",
     "pair_metrics",
     "pooled_auc",
@@ -149,16 +146,6 @@ def pooled_auc(parts: Sequence[Compared], draws: int) -> dict[str, Any]:
     }
 
 
-def effective_rank(embeddings: np.ndarray) -> float:
-    """Directions that embeddings ``(N, E)`` use; 1 where all are equal or lie on a line."""
-    values = np.linalg.svd(embeddings - embeddings.mean(0), compute_uv=False)
-    if values.sum() <= 1e-12:
-        return 1.0
-    share = values / values.sum()
-    share = share[share > 0]
-    return float(np.exp(-(share * np.log(share)).sum()))
-
-
 def pair_metrics(
     embeddings: np.ndarray, scores: np.ndarray, levels: np.ndarray, persons: np.ndarray
 ) -> dict[str, float]:
@@ -175,7 +162,7 @@ def pair_metrics(
         "same_person_auc": compare_volumes(distances, levels, persons).auc,
         "column_auc": compare_columns(distances, levels, persons).auc,
         "level_accuracy": float((scores.argmax(-1) == levels[:, None]).mean()),
-        "embedding_spread": float(flat.std(0).mean()),
+        "embedding_spread": embedding_spread(flat),
         "effective_rank": effective_rank(flat),
     }
 
@@ -255,7 +242,7 @@ def given_pair_metrics(embeddings: np.ndarray, same: np.ndarray, threshold: floa
     return {
         "pair_auc": Compared(distance, same, nobody, nobody).auc,
         "pair_accuracy": float(((distance < threshold) == same).mean()),
-        "embedding_spread": float(flat.std(0).mean()),
+        "embedding_spread": embedding_spread(flat),
         "effective_rank": effective_rank(flat),
     }
 

@@ -14,7 +14,6 @@ from siamed.pipeline.pairs.metrics import (
     compare_columns,
     compare_volumes,
     distance_matrix,
-    effective_rank,
     given_pair_metrics,
     pair_metrics,
 )
@@ -69,13 +68,6 @@ def test_columns_are_the_mean_over_the_levels_that_both_show() -> None:
     assert found == pytest.approx(expected)
     assert len(compare_columns(distance_matrix(embeddings), levels, persons, least=3).same) == 1
     assert np.isnan(compare_columns(distance_matrix(embeddings), levels, persons, least=3).auc)
-
-
-def test_the_effective_rank_counts_the_directions_used() -> None:
-    corners = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]], float)
-    assert effective_rank(corners) == pytest.approx(2.0)
-    assert effective_rank(np.outer(np.arange(5.0), [1, 2, 3])) == pytest.approx(1.0)
-    assert effective_rank(np.ones((4, 3))) == 1.0
 
 
 def test_collapse_shows() -> None:

@@ -24,7 +24,7 @@ from .build_bundle import build_bundle
 from .bundles import running_config
 from .experiments.checkpoints import BEST, LATEST
 from .experiments.distributed import is_main_process
-from .experiments.figures import loss_curves
+from .experiments.figures import HEALTH, health_curves, loss_curves
 from .experiments.files import read_json, write_json
 from .experiments.mlflow_store import MlflowStore, mark_killed, tracking_store, without_credentials
 from .experiments.progress import batch_loss
@@ -252,6 +252,8 @@ class TrackRun:
         write_json(self.folder / HISTORY_FILE, self.history)
         self.store.metrics([row])
         self.store.figure(loss_curves(self.history), "loss_curves.png")
+        if HEALTH & row.keys():
+            self.store.figure(health_curves(self.history), "health.png")
         log.info("%s", " ".join(f"{key} {value:.4g}" for key, value in row.items()))
         self.record.update(epochs=row["epoch"], **self._best())
 

@@ -8,9 +8,21 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Events
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-__all__ = ["ConfusionMatrix", "loss_curves"]
+__all__ = ["HEALTH", "ConfusionMatrix", "health_curves", "loss_curves"]
+
+_RANK, _CHANCE = "val_effective_rank", "val_chance"
+_HEALTH_PANELS = {
+    "score against chance": ("val_score", _CHANCE),
+    "gradient norm": ("train_gradient_norm",),
+    "spread and rank": ("val_embedding_spread", "val_feature_spread", _RANK),
+    "alignment and uniformity": ("val_alignment", "val_uniformity"),
+}
+HEALTH = frozenset(name for names in _HEALTH_PANELS.values() for name in names)
+"""Numbers of an epoch that :func:`health_curves` draws."""
 
 
 def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
@@ -29,19 +41,65 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         "validation": [name for name in names if name.startswith("val_") and not name.endswith("loss")],
         "learning rate": [name for name in names if name.startswith("lr")],
     }
-    panels = {title: members for title, members in panels.items() if members} or {"loss": []}
-    figure = Figure(figsize=(5 * len(panels), 3.6), layout="constrained")
-    for axes, (title, members) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True):
+    figure, framed = _framed(panels, "loss")
+    for axes, title, members in framed:
         for name in members:
-            points = [(row["epoch"], row[name]) for row in history if name in row]
-            axes.plot(*zip(*points, strict=True), marker=".", label=name)
-        axes.set_xlabel("epoch")
-        axes.set_title(title)
+            axes.plot(*_points(history, name), marker=".", label=name)
         if 0 < len(members) <= 10:
             axes.legend(fontsize="small")
-        if title == "learning rate" and members:
+        if title == "learning rate":
             axes.set_yscale("log")
     return figure
+
+
+def health_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """What :mod:`siamed.pipeline.experiments.health` measures, over epochs: a panel for what there is of it.
+
+    The score of a task against chance (dashed), the gradient's norm (logarithmic), spread and effective rank
+    of embeddings or features (each on a scale of its own), alignment and uniformity.
+
+    Args:
+        history: as for :func:`loss_curves`; the names drawn are :data:`HEALTH`.
+
+    Returns:
+        The figure; the caller owns it. Without any of the names it has one empty panel.
+    """
+    known = {name for row in history for name in row}
+    panels = {title: [n for n in names if n in known] for title, names in _HEALTH_PANELS.items()}
+    figure, framed = _framed(panels, "health")
+    for axes, title, members in framed:
+        lines: list[Line2D] = []
+        for place, name in enumerate(members):
+            epochs, values = _points(history, name)
+            if name == _CHANCE:
+                lines.append(axes.axhline(values[-1], color="gray", linestyle="--", label=name))
+                continue
+            scale = axes
+            if name == _RANK and place:
+                scale = axes.twinx()
+                scale.tick_params("y", colors=f"C{place}")
+            lines += scale.plot(epochs, values, color=f"C{place}", marker=".", label=name)
+        if lines:
+            axes.legend(handles=lines, loc="upper left", fontsize="small")
+        if title == "gradient norm" and any(norm > 0 for norm in _points(history, members[0])[1]):
+            axes.set_yscale("log")
+    return figure
+
+
+def _framed(panels: Mapping[str, list[str]], empty: str) -> tuple[Figure, list[tuple[Axes, str, list[str]]]]:
+    """A figure with a titled panel for each that has members, or an empty one."""
+    shown = {title: members for title, members in panels.items() if members} or {empty: []}
+    figure = Figure(figsize=(5 * len(shown), 3.6), layout="constrained")
+    places = np.ravel(figure.subplots(1, len(shown)))
+    for axes, title in zip(places, shown, strict=True):
+        axes.set_xlabel("epoch")
+        axes.set_title(title)
+    return figure, [(axes, *panel) for axes, panel in zip(places, shown.items(), strict=True)]
+
+
+def _points(history: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    rows = [row for row in history if name in row]
+    return [row["epoch"] for row in rows], [row[name] for row in rows]
 
 
 class ConfusionMatrix:

@@ -63,6 +63,7 @@ def test_a_finished_run_holds_figures_configuration_and_the_trained_bundle(
     run, client = tracked(store_uri, finished), MlflowClient(store_uri)
     figures = {entry.path for entry in client.list_artifacts(run.info.run_id, "figures")}
     assert figures >= {"figures/loss_curves.png", "figures/confusion.png", "figures/confusion_best.png"}
+    assert "figures/health.png" not in figures  # nothing of it was measured
     got = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     assert json.loads((got / "config.json").read_text())["hparams"]["learning_rate"] == 0.02
     assert json.loads((got / "run.json").read_text())["status"] == "FINISHED"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from ignite.engine import Engine
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from siamed.pipeline.experiments.figures import ConfusionMatrix, loss_curves
+from siamed.pipeline.experiments.figures import ConfusionMatrix, health_curves, loss_curves
 
 
 def run(figure: ConfusionMatrix, batches: list[Any]) -> None:
@@ -63,3 +65,46 @@ def test_curves_keep_epochs_apart_from_those_without_validation() -> None:
 
 def test_an_empty_history_is_an_empty_figure() -> None:
     assert [len(axes.lines) for axes in loss_curves([]).axes] == [0]
+
+
+def test_health_has_a_panel_for_each_kind_of_number_that_there_is() -> None:
+    history = [
+        {"epoch": 1, "train_loss": 2.0, "train_gradient_norm": 10.0},
+        {
+            "epoch": 2,
+            "train_gradient_norm": 0.1,
+            "val_score": 0.8,
+            "val_chance": 0.25,
+            "val_feature_spread": 0.3,
+            "val_effective_rank": 12.0,
+            "val_uniformity": -1.5,
+        },
+    ]
+    figure = health_curves(history)
+    score, norm, spread, uniformity, rank = figure.axes
+    assert {line.get_label(): line.get_linestyle() for line in score.lines} == {
+        "val_score": "-",
+        "val_chance": "--",
+    }
+    assert norm.lines[0].get_xydata().tolist() == [[1, 10.0], [2, 0.1]]
+    assert norm.get_yscale() == "log"
+    assert [line.get_label() for line in spread.lines] == ["val_feature_spread"]
+    assert rank.lines[0].get_xydata().tolist() == [[2, 12.0]]
+    assert [text.get_text() for text in spread.get_legend().texts] == [
+        "val_feature_spread",
+        "val_effective_rank",
+    ]
+    assert [line.get_label() for line in uniformity.lines] == ["val_uniformity"]
+
+
+@pytest.mark.parametrize("norms", [[0.0], [float("nan")], [float("inf"), 1.0]])
+def test_health_is_drawn_of_gradients_that_are_gone_or_no_numbers(norms: list[float]) -> None:
+    figure = health_curves([{"epoch": n, "train_gradient_norm": norm} for n, norm in enumerate(norms)])
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    assert axes.get_title() == "gradient norm"
+
+
+def test_health_without_a_number_is_an_empty_figure() -> None:
+    (axes,) = health_curves([{"epoch": 1, "train_loss": 1.0}]).axes
+    assert list(axes.lines) == []

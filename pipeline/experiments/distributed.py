@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["is_main_process", "process_device", "rank", "wrap_network"]
+__all__ = ["is_main_process", "process_device", "rank", "unwrap_network", "wrap_network"]
 
 
 def rank() -> int:
@@ -41,3 +41,8 @@ def wrap_network(network: nn.Module, device: torch.device) -> nn.Module:
     """Put a network on this process's device and share its gradients with the other processes."""
     ids = [device] if device.type == "cuda" else None
     return DistributedDataParallel(network.to(device), device_ids=ids)
+
+
+def unwrap_network(network: nn.Module) -> nn.Module:
+    """The network that :func:`wrap_network` wrapped; one that is not wrapped, as it is."""
+    return getattr(network, "module", network)

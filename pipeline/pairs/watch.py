@@ -1,14 +1,13 @@
 """Is a pretraining learning something of use: handlers that look at the encoder between epochs.
 
-:class:`CollapseWatch` says when embeddings have become one point or one line, which a loss does not.
 :class:`GradeProbe` asks how well the trunk's features tell a grade that nobody trained on: the vote of the
 nearest labelled discs [wu2018instance], on validation patients. :class:`HardNegatives` lets a sampler know
-the encoder as it is, so that it can pick the nearest of several other persons.
+the encoder as it is, so that it can pick the nearest of several other persons. Whether embeddings have
+collapsed is watched for any pretraining: :mod:`siamed.pipeline.experiments.health`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.experiments.distributed import unwrap_network
 from siamed.pipeline.grading.crops import DiscCrops
 from siamed.pipeline.grading.metrics import balanced_accuracy
 from siamed.pipeline.grading.tasks import MISSING
@@ -27,46 +27,10 @@ from siamed.transforms.rand_volume_view import VolumeView, apply_volume_views
 
 from .sampling import PairSampler
 
-__all__ = ["CollapseWatch", "GradeProbe", "HardNegatives", "probe_accuracy"]
-
-log = logging.getLogger(__name__)
+__all__ = ["GradeProbe", "HardNegatives", "probe_accuracy"]
 
 _BATCH = 64
-_POINT = 1e-3  # spread below which embeddings have collapsed
 _NEIGHBORS = 15
-
-
-class CollapseWatch:
-    """Warn when the embeddings of a validation have collapsed, and log ``collapsed`` (1 or 0).
-
-    Reads ``embedding_spread`` and ``effective_rank`` among the evaluator's metrics: collapsed is a spread
-    below 0.001, or fewer directions in use than the question needs.
-
-    Args:
-        least_rank: effective rank below which the embeddings are called collapsed; 1 where a single direction
-            answers, as for one of two sides.
-    """
-
-    def __init__(self, least_rank: float = 2.0) -> None:
-        self.least_rank = float(least_rank)
-
-    def attach(self, engine: Any) -> None:
-        """Register on an evaluator; list it before the record of the run."""
-        engine.add_event_handler(Events.COMPLETED, self._look)
-
-    def _look(self, evaluator: Any) -> None:
-        metrics = evaluator.state.metrics
-        spread, rank = metrics["embedding_spread"], metrics["effective_rank"]
-        collapsed = spread < _POINT or rank < self.least_rank
-        metrics["collapsed"] = float(collapsed)
-        if collapsed:
-            log.warning(
-                "the embeddings have collapsed after epoch %d: spread %.2g, effective rank %.1f. Scale them "
-                "to length 1 (--hparams#normalize True), compare all pairs of a batch, or lower the rate",
-                evaluator.state.epoch,
-                spread,
-                rank,
-            )
 
 
 class GradeProbe:
@@ -121,8 +85,7 @@ class GradeProbe:
 
     @torch.no_grad()
     def _features(self, seen: torch.Tensor) -> np.ndarray:
-        network = getattr(self.network, "module", self.network)  # as several processes wrap it
-        trunk = network.get_submodule("trunk")
+        trunk = unwrap_network(self.network).get_submodule("trunk")
         was_training, device = trunk.training, next(trunk.parameters()).device
         trunk.eval()
         parts = [
@@ -186,7 +149,7 @@ class HardNegatives:
         # After a resume the sampler knows nothing yet, whatever the epoch.
         if (engine.state.epoch - 1) % self.every and self.sampler.has_learned:
             return
-        network = getattr(self.network, "module", self.network)
+        network = unwrap_network(self.network)
         was_training, device = network.training, next(network.parameters()).device
         network.eval()
         field, size, entries = (self.hparams[name] for name in ("field_px", "input_size", "embedding"))

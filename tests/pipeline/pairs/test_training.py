@@ -52,8 +52,12 @@ def test_every_validation_logs_distances_levels_collapse_and_grades(cohort: Path
     for name in (*wanted, "collapsed", "knn_pfirrmann", "loss"):
         history = client.get_metric_history(run.info.run_id, f"val_{name}")
         assert [metric.step for metric in history] == [1, 2], name
+    norms = client.get_metric_history(run.info.run_id, "train_gradient_norm")
+    assert len(norms) == 2
+    assert all(norm.value > 0 for norm in norms)
     figures = {entry.path for entry in client.list_artifacts(run.info.run_id, "figures")}
-    assert figures >= {"figures/same_person.png", "figures/levels.png", "figures/loss_curves.png"}
+    wanted = ("same_person", "levels", "loss_curves", "health")
+    assert figures >= {f"figures/{name}.png" for name in wanted}
 
 
 def test_the_papers_overlay_trains_by_its_own_loss_optimizer_and_schedule(

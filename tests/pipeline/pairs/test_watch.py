@@ -1,4 +1,4 @@
-"""What is seen of an encoder between epochs: collapse, grades among the neighbors, the nearest negatives."""
+"""What is seen of an encoder between epochs: grades among the neighbors, the nearest negatives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siamed.pipeline.grading.crops import DiscCrops
 from siamed.pipeline.grading.tasks import MISSING, TASKS
 from siamed.pipeline.pairs.sampling import PairSampler
 from siamed.pipeline.pairs.volumes import VolumeTable
-from siamed.pipeline.pairs.watch import CollapseWatch, GradeProbe, HardNegatives, probe_accuracy
+from siamed.pipeline.pairs.watch import GradeProbe, HardNegatives, probe_accuracy
 
 HPARAMS = {"slices": 1, "field_px": [20, 20], "input_size": [10, 10], "embedding": 1}
 
@@ -24,17 +24,6 @@ def evaluated(metrics: dict[str, float]) -> Engine:
     engine = Engine(lambda *_: None)
     engine.state.metrics = metrics
     return engine
-
-
-@pytest.mark.parametrize(("spread", "rank", "collapsed"), [(0.06, 30.0, 0), (1e-5, 30.0, 1), (0.06, 1.0, 1)])
-def test_a_collapse_is_logged_and_said(
-    spread: float, rank: float, collapsed: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    engine = evaluated({"embedding_spread": spread, "effective_rank": rank})
-    CollapseWatch().attach(engine)
-    engine.fire_event(Events.COMPLETED)
-    assert engine.state.metrics["collapsed"] == collapsed
-    assert ("have collapsed" in caplog.text) == bool(collapsed)
 
 
 def test_the_vote_of_the_nearest_by_hand() -> None:

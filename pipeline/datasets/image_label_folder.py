@@ -7,14 +7,15 @@ is the case and, unless a table ``subjects.csv`` (``case_id``, ``subject_id``) s
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from .decathlon import decathlon_manifest, is_decathlon
 from .kits19 import is_kits19, kits19_manifest
 from .manifest import Manifest, ScanRow
+from .subjects import subjects_of
 
-__all__ = ["image_label_manifest", "segmentation_manifest"]
+__all__ = ["image_label_manifest", "is_image_label", "is_segmentation_folder", "segmentation_manifest"]
 
 _FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
 _ENDINGS = (".nii.gz", ".nii")
@@ -23,10 +24,25 @@ _ENDINGS = (".nii.gz", ".nii")
 def segmentation_manifest(folder: str | Path) -> Manifest:
     """The manifest of a folder of segmented scans, whichever of the known layouts it has.
 
+    KiTS19's, that of the Medical Segmentation Decathlon, and those of this module are tried in this order.
+
     Raises:
         ValueError: if it has none, saying what was looked for.
     """
-    return kits19_manifest(folder) if is_kits19(folder) else image_label_manifest(folder)
+    for is_one, manifest in _LAYOUTS:
+        if is_one(folder):
+            return manifest(folder)
+    return image_label_manifest(folder)
+
+
+def is_segmentation_folder(folder: str | Path) -> bool:
+    """Whether :func:`segmentation_manifest` knows the layout of a folder."""
+    return any(is_one(folder) for is_one, _ in _LAYOUTS)
+
+
+def is_image_label(folder: str | Path) -> bool:
+    """Whether a folder has one of the layouts of this module."""
+    return any(_pairs(Path(folder)))
 
 
 def image_label_manifest(folder: str | Path) -> Manifest:
@@ -40,35 +56,33 @@ def image_label_manifest(folder: str | Path) -> Manifest:
     if not pairs:
         raise ValueError(
             "dataset_dir must hold NAME_image.nii.gz with NAME_label.nii.gz, imagesTr/ with labelsTr/, "
-            f"images/ with labels/, or case_NNNNN/imaging.nii.gz; {root.name!r} holds none of them"
+            "images/ with labels/, case_NNNNN/imaging.nii.gz, or dataset.json with a list 'training'; "
+            f"{root.name!r} holds none of them"
         )
-    subjects = _subjects(root)
-    lacking = [name for name, _, _ in pairs if subjects is not None and name not in subjects]
-    if lacking:
-        raise ValueError(f"subjects.csv must name the subject of every case, it lacks {lacking[0]!r}")
-    rows = [
-        ScanRow(name, name if subjects is None else subjects[name], "", image, label)
-        for name, image, label in pairs
-    ]
+    subjects = subjects_of(root, [name for name, _, _ in pairs])
+    rows = [ScanRow(name, subjects[name], "", image, label) for name, image, label in pairs]
     return Manifest(root, tuple(rows), {})
 
 
+_LAYOUTS = (
+    (is_kits19, kits19_manifest),
+    (is_decathlon, decathlon_manifest),
+    (is_image_label, image_label_manifest),
+)
+
+
 def _pairs(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Name, image and label below the folder; an empty label where there is none."""
+    """Name, image and label below the folder; an empty label where there is none.
+
+    Hidden files, as macOS leaves them beside others (``._NAME.nii.gz``), are none.
+    """
     for ending in _ENDINGS:
-        for path in root.glob(f"*_image{ending}"):
+        for path in root.glob(f"[!.]*_image{ending}"):
             name = path.name.removesuffix(f"_image{ending}")
             label = root / f"{name}_label{ending}"
             yield name, path.name, label.name if label.is_file() else ""
         for images, labels in _FOLDERS:
-            for path in (root / images).glob(f"*{ending}"):
+            for path in (root / images).glob(f"[!.]*{ending}"):
                 name = path.name.removesuffix(ending).removesuffix("_0000")
                 label = root / labels / f"{name}{ending}"
                 yield name, f"{images}/{path.name}", f"{labels}/{label.name}" if label.is_file() else ""
-
-
-def _subjects(root: Path) -> dict[str, str] | None:
-    if not (root / "subjects.csv").is_file():
-        return None
-    with (root / "subjects.csv").open(encoding="utf-8", newline="") as file:
-        return {row["case_id"]: row["subject_id"] for row in csv.DictReader(file)}

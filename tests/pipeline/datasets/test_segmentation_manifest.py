@@ -22,7 +22,7 @@ def rows(root: Path) -> list[tuple[str, str, str, str]]:
 
 
 def test_images_beside_their_labels(tmp_path: Path) -> None:
-    touch(tmp_path, "03_image.nii.gz", "03_label.nii.gz", "01_image.nii.gz", "notes.txt")
+    touch(tmp_path, "03_image.nii.gz", "03_label.nii.gz", "01_image.nii.gz", "._01_image.nii.gz")
     assert rows(tmp_path) == [
         ("01", "01", "01_image.nii.gz", ""),
         ("03", "03", "03_image.nii.gz", "03_label.nii.gz"),

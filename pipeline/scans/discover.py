@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 VOLUME_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr")
 # Names that promise DICOM: such a file that cannot be read is reported, any other is just not an image.
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
-_LABEL_NAME = re.compile(r"(?i)[_\-. ](label|labels|mask|masks|seg|dseg|segmentation)$")
+_LABEL_NAME = re.compile(r"(?i)(^|[_\-. ])(label|labels|mask|masks|seg|dseg|segmentation)$")
 
-_LABEL_FOLDERS = {"label", "labels", "mask", "masks", "labelstr", "segmentations"}
+_LABEL_FOLDERS = {"label", "labels", "mask", "masks", "labelstr", "labelsts", "segmentations"}
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def find_cases(path: str | Path) -> list[Case]:
 
     A study is what shares Study Instance UID and Patient ID, in whatever folders its files lie. A folder with
     nothing readable in it is a case too: reading it raises the reason, so that it shows in the case table.
-    Files named as labels or masks (``_label``, ``_mask``, ``_seg``; folders ``masks``, ``labels``) are
-    not scans: left out and logged.
+    Files named as labels or masks (``_label``, ``_mask``, ``_seg``, or just so; folders ``masks``,
+    ``labels``) are not scans: left out and logged.
 
     Args:
         path: a file, a series folder, a study folder, or a folder of studies.
@@ -156,6 +156,34 @@ def find_cases(path: str | Path) -> list[Case]:
     return sorted(cases, key=lambda case: (case.path, case.case_id))
 
 
+def series_cases(case: Case) -> list[Case]:
+    """Take a DICOM study apart: one case a series, for those who want all of them and not the best.
+
+    Args:
+        case: from :func:`find_cases`.
+
+    Returns:
+        Cases whose ids are the ``scan_id`` that reading them gives. A file that cannot be read goes with the
+        series beside it. What is no study, or has no readable series, comes back as it is.
+
+    Raises:
+        CaseError: code ``no-id-key`` if case ids cannot be made.
+    """
+    if not case.files:
+        return [case]
+    from siamed.pipeline.scans.dicom import group_series
+
+    found = inspect_files(case.files)
+    cases = []
+    for series in group_series(found.headers):
+        files = {header.path for header in series.files}
+        folders = {file.parent for file in files}
+        files |= {e.path for e in found.broken if e.path is not None and e.path.parent in folders}
+        name = keyed_id("scan", f"series:{series.first.series_uid}")
+        cases.append(Case(name, Path(os.path.commonpath(folders)), tuple(sorted(files))))
+    return cases or [case]
+
+
 def check_exists(path: Path) -> None:
     """Raise CaseError ``path-not-found`` where there is no such file or folder."""
     if not path.exists():
@@ -167,13 +195,18 @@ def check_exists(path: Path) -> None:
         )
 
 
-def _is_label(path: Path) -> bool:
+def is_label_file(path: Path) -> bool:
+    """Tell by its name, or by a folder's, whether an image file is a label map or mask, not a scan.
+
+    Args:
+        path: from the folder that was asked for, so that nothing above it counts.
+    """
     folders = {part.lower() for part in path.parts[:-1]}
     return bool(_LABEL_NAME.search(file_stem(path)) or folders & _LABEL_FOLDERS)
 
 
 def _file_cases(root: Path, volumes: list[Path]) -> list[Case]:
-    scans = [path for path in volumes if not _is_label(path.relative_to(root))]
+    scans = [path for path in volumes if not is_label_file(path.relative_to(root))]
     if len(scans) < len(volumes):
         logger.info("%d label or mask files are left out", len(volumes) - len(scans))
     stems = Counter(file_stem(path) for path in scans)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from siamed.pipeline.scans import CaseError, find_cases, read_scan
+from siamed.pipeline.scans.discover import series_cases
 
 ARRAY = np.random.default_rng(3).integers(0, 900, (5, 8, 9)).astype(np.int16)
 
@@ -208,3 +209,22 @@ def test_a_label_map_beside_its_result_is_no_scan(volume, affine, tmp_path):
     assert len(find_cases(tmp_path)) == 2  # without a result it may be anybody's
     (tmp_path / "result.json").write_text('{\n "schema": "siamed/segmentation/1"}')
     assert [case.path.name for case in find_cases(tmp_path)] == ["scan.nii.gz"]
+
+
+def test_a_study_is_taken_apart_into_its_series(write, tmp_path):
+    write(tmp_path / "s" / "1", series_number=1, series_uid="1.2.1")
+    write(tmp_path / "s" / "2", series_number=2, series_uid="1.2.2")[0].write_bytes(b"x")
+    _save(tmp_path / "scan.nii.gz")
+    file, study = sorted(find_cases(tmp_path), key=lambda case: case.path.is_dir())
+    one, other = series_cases(study)
+    assert (one.path, other.path) == (tmp_path / "s" / "1", tmp_path / "s" / "2")
+    assert one.case_id == read_scan(one).scan_id
+    assert _result(one) == "T2"
+    assert _result(other) == "unreadable-file"  # it may have been one of the slices beside it
+    assert series_cases(file) == [file]
+
+
+def test_a_file_that_is_called_mask_and_nothing_else_is_no_scan(tmp_path):
+    for name in ("a/imaging.nii.gz", "a/segmentation.nii.gz", "labelsTs/x.nii", "unmask.nii"):
+        _save(tmp_path / name)
+    assert [case.case_id for case in find_cases(tmp_path)] == ["imaging", "unmask"]

@@ -25,11 +25,21 @@ from siamed.pipeline.report.index import CaseRow, render_index
 if TYPE_CHECKING:
     from siamed.pipeline.scans import Case
 
-__all__ = ["CaseFailure", "CaseFiles", "Outcome", "Output", "gather_cases", "run_case"]
+__all__ = [
+    "CASE_COLUMNS",
+    "CaseFailure",
+    "CaseFiles",
+    "Outcome",
+    "Output",
+    "case_row",
+    "gather_cases",
+    "run_case",
+]
 
 logger = logging.getLogger(__name__)
 
-_CASE_COLUMNS = ("case_id", "path", "status", "code", "reason", "what_to_do")
+CASE_COLUMNS = ("case_id", "path", "status", "code", "reason", "what_to_do")
+"""Of ``cases.csv``."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,15 @@ def run_case(case: Case, work: Callable[[Case], Any]) -> Outcome:
         return Outcome(case.case_id, case.path, failure=CaseFailure("internal-error", reason, hint))
 
 
+def case_row(outcome: Outcome) -> dict[str, str]:
+    """The row of ``cases.csv`` that says how a case ended."""
+    failure = outcome.failure
+    code, reason, hint = (failure.code, failure.reason, failure.hint) if failure else ("", "", "")
+    status = "failed" if failure else "done"
+    values = (outcome.case_id, str(outcome.path), status, code, reason, hint)
+    return dict(zip(CASE_COLUMNS, values, strict=True))
+
+
 class Output:
     """Where the outcomes of one run are written.
 
@@ -163,23 +182,14 @@ class Output:
         failure = outcome.failure
         if failure is not None:
             self.files.remove(folder, empty=not self.single)
+        self._rows.append(case_row(outcome))
         code, reason, hint = (failure.code, failure.reason, failure.hint) if failure else ("", "", "")
-        status = "failed" if failure else "done"
-        self._rows.append(
-            dict(
-                zip(
-                    _CASE_COLUMNS,
-                    (outcome.case_id, str(outcome.path), status, code, reason, hint),
-                    strict=True,
-                )
-            )
-        )
         self._index.append(
             CaseRow(
                 outcome.case_id, "" if self.single else outcome.case_id, outcome.result, code, reason, hint
             )
         )
-        write_text(self.folder / "cases.csv", table(_CASE_COLUMNS, self._rows))
+        write_text(self.folder / "cases.csv", table(CASE_COLUMNS, self._rows))
         if not self.single:
             write_text(self.folder / "index.html", render_index(self._index, self.files.index))
         return outcome

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,18 @@ from siamed.pipeline.experiments.files import write_json
 
 from .manifest import Manifest
 
-__all__ = ["check_no_leak", "count_folds", "fold_parts", "held_out", "main", "make_folds", "read_folds"]
+__all__ = [
+    "check_no_leak",
+    "count_folds",
+    "fold_parts",
+    "held_out",
+    "main",
+    "make_folds",
+    "read_folds",
+    "watch_split",
+]
+
+log = logging.getLogger(__name__)
 
 PARTS = ("training", "validation", "test")
 
@@ -152,6 +164,36 @@ def _lists(path: str | Path, fold: int | None) -> dict[str, list[str]]:
 def _check_fold(fold: int | None, count: int, optional: bool) -> None:
     if fold not in range(count) and not (optional and fold is None):
         raise ValueError(f"fold must be {'null or ' * optional}one of 0 to {count - 1}, got {fold!r}")
+
+
+def watch_split(subjects: Iterable[str], every: int = 5) -> tuple[list[str], list[str]]:
+    """Subjects to train on and to watch by, where nobody has made a split.
+
+    Deterministic: of the ids in order (numbers before words) every n-th is held out, the last one where there
+    are fewer than ``every``. Another set of subjects holds out others, so this is for watching a pretraining,
+    not for figures that are compared.
+
+    Args:
+        subjects: ids; the same one may occur often.
+        every: 2 or more.
+
+    Returns:
+        Training and validation, without a common subject. A single subject is in both, and a warning is
+        logged.
+
+    Raises:
+        ValueError: if there is no subject, or ``every`` is less than 2.
+    """
+    if every < 2:
+        raise ValueError(f"every must be 2 or more, or nothing is left to train on, got {every}")
+    ordered = sorted(sorted(set(subjects)), key=_order)
+    if not ordered:
+        raise ValueError("subjects must name at least one subject, got none")
+    if len(ordered) == 1:
+        log.warning("nothing is held out: all scans are of one subject, which trains and is watched")
+        return ordered, list(ordered)
+    held = ordered[every - 1 :: every] or ordered[-1:]
+    return [s for s in ordered if s not in held], held
 
 
 def _strata(manifest: Manifest) -> tuple[list[str], list[int]]:

@@ -36,7 +36,7 @@ def unlabelled_items(
         split: file of folds of subject ids; None holds every fifth subject out, see
             :func:`~siamed.pipeline.datasets.splits.watch_split`.
         fold: the fold left out; None trains on all and watches fold 0. Without a split it must be None.
-        part: "training" or "validation".
+        part: "training" or "validation", or "test" where the split has that.
 
     Returns:
         Items ``image`` (path), ``case_id`` and ``subject_id``.
@@ -45,8 +45,8 @@ def unlabelled_items(
         ValueError: for another part, a fold without a split, a folder without scans, or a split of which no
             subject is in the folder.
     """
-    if part not in _PARTS:
-        raise ValueError(f"part must be 'training' or 'validation', got {part!r}")
+    if split is None and part not in _PARTS:
+        raise ValueError(f"part must be 'training' or 'validation' without a split, got {part!r}")
     if split is None and fold is not None:
         raise ValueError(f"fold must be null where there is no split, got {fold!r}: give a split file too")
     manifest = unlabelled_manifest(dataset_dir)

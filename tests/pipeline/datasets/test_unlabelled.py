@@ -100,7 +100,9 @@ def test_a_split_decides_and_one_of_other_subjects_is_refused(tmp_path: Path) ->
 
 
 def test_wrong_arguments_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="part must be 'training' or 'validation', got 'test'"):
+    with pytest.raises(
+        ValueError, match="part must be 'training' or 'validation' without a split, got 'test'"
+    ):
         unlabelled_items(tmp_path, None, None, "test")
     with pytest.raises(ValueError, match="fold must be null where there is no split, got 0"):
         unlabelled_items(tmp_path, None, 0, "training")

@@ -31,6 +31,7 @@ __all__ = [
     "describe_source",
     "load_trunk",
     "passport",
+    "passport_differences",
     "with_pretrained_trunk",
 ]
 
@@ -87,6 +88,21 @@ def passport(hparams: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def passport_differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """In what the passports of two networks differ, an entry each; none if one can take the other's trunk.
+
+    Args:
+        here: hyper-parameters of the network that takes the trunk.
+        there: those of the one that gives it.
+    """
+    wanted, given = passport(here), passport(there)
+    return [
+        f"{key}: {given.get(key)} there, {wanted[key]} here"
+        for key in wanted
+        if given.get(key) != wanted[key]
+    ]
+
+
 def load_trunk(
     network: nn.Module, hparams: Mapping[str, Any], source: str | Path, decoder: bool = False
 ) -> TransferReport:
@@ -106,12 +122,7 @@ def load_trunk(
         FileNotFoundError: if the source has no weights.
     """
     name, its_hparams, file = _source(source)
-    wanted, given = passport(hparams), passport(its_hparams)
-    differing = [
-        f"{key}: {given.get(key)} there, {wanted[key]} here"
-        for key in wanted
-        if given.get(key) != wanted[key]
-    ]
+    differing = passport_differences(hparams, its_hparams)
     if differing:
         raise ValueError(
             f"pretrained must have the network's own trunk, {name} differs in {'; '.join(differing)}"

@@ -4,7 +4,7 @@ A YAML file in MONAI's configuration language (``@name`` refers to another entry
 
     name: pfirrmann                       # of the experiment
     bundle: spine_mr_disc_grading         # its train configuration is run for every cell
-    split: folds.json                     # folds of subject ids; default: the bundle's
+    split: folds.json                     # folds of subject ids, also beside this file; default: the bundle's
     folds: [0, 1, 2, 3, 4]                # each is left out once
     seeds: [0, 1, 2, 3, 4]
     budgets: [10%, 25%, 50%, 100%]        # of the training subjects; a bare number counts subjects
@@ -17,6 +17,7 @@ A YAML file in MONAI's configuration language (``@name`` refers to another entry
         options: {dataset_dir: volumes}
       turns: {bundle: abdomen_mr_ssl_pretraining, overlays: [rotation]}
       local: {bundle: abdomen_mr_ssl_pretraining, overlays: [local_contrastive], after: turns}
+      more: {bundle: abdomen_mr_ssl_pretraining, split: more.json}  # folds of others than the experiment's
       earlier: {run: "runs/siamese_cv/fold_{fold}"}   # trained already
     arms:
       scratch: {}
@@ -29,7 +30,7 @@ A YAML file in MONAI's configuration language (``@name`` refers to another entry
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,7 +41,18 @@ from monai.bundle import ConfigParser
 from siamed.pipeline.bundles import bundle_parser, bundle_path
 from siamed.pipeline.datasets.splits import count_folds
 
-__all__ = ["Arm", "Budget", "Experiment", "Scorer", "Source", "read_experiment"]
+__all__ = [
+    "Arm",
+    "Budget",
+    "Experiment",
+    "Scorer",
+    "Source",
+    "check_entries",
+    "experiment_of",
+    "flat_options",
+    "read_entries",
+    "read_experiment",
+]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
@@ -122,6 +134,7 @@ class Source:
         run: path of a finished run with ``{fold}`` in it.
         overlays: names of further configurations of the bundle.
         after: the pretraining that this one starts from.
+        split: its own split file, fold by fold as the experiment's; None: the experiment's.
     """
 
     name: str
@@ -130,6 +143,7 @@ class Source:
     run: str | None = None
     overlays: tuple[str, ...] = ()
     after: str | None = None
+    split: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +186,23 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
     Raises:
         ValueError: naming the entry, the rule and the value.
     """
+    return experiment_of(read_entries(path, overrides, _REQUIRED, _KEYS), Path(path).parent)
+
+
+def read_entries(
+    path: str | Path, overrides: Mapping[str, Any] | None, required: set[str], known: set[str]
+) -> dict[str, Any]:
+    """Entries of a configuration file, instantiated; those that only others refer to are left out.
+
+    Args:
+        path: YAML or JSON.
+        overrides: see :func:`read_experiment`.
+        required: names that the file must have.
+        known: names that are asked for.
+
+    Raises:
+        ValueError: if an override reaches no entry, or a required one is missing.
+    """
     parser = ConfigParser()
     parser.read_config(str(path))
     for name, value in (overrides or {}).items():
@@ -179,17 +210,29 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
             parser[name] = value
         except KeyError as error:
             raise ValueError(f"{name} must be an entry of {Path(path).name}, and is none") from error
-    lacking = sorted(_REQUIRED - set(parser.get()))
+    lacking = sorted(required - set(parser.get()))
     if lacking:
-        raise ValueError(f"{Path(path).name} must have the entries {sorted(_KEYS)}, lacks {lacking}")
-    got = {key: parser.get_parsed_content(key) for key in _KEYS if key in parser}
+        raise ValueError(f"{Path(path).name} must have the entries {sorted(known)}, lacks {lacking}")
+    return {key: parser.get_parsed_content(key) for key in known if key in parser}
+
+
+def experiment_of(got: Mapping[str, Any], folder: Path) -> Experiment:
+    """Check entries and make the experiment of them.
+
+    Args:
+        got: entries of the module's file, instantiated.
+        folder: where split files lie that are not found from the working directory.
+
+    Raises:
+        ValueError: naming the entry, the rule and the value.
+    """
     bundle = bundle_path(got["bundle"])
-    split = Path(got.get("split") or bundle / "configs" / "folds.json")
+    split = _found(got["split"], folder) if got.get("split") else bundle / "configs" / "folds.json"
     known = range(count_folds(split))
     folds = tuple(got.get("folds") or known)
     if not set(folds) <= set(known):
         raise ValueError(f"folds must be some of 0 to {len(known) - 1}, got {list(folds)}")
-    sources = {name: _source(name, entry or {}) for name, entry in (got.get("sources") or {}).items()}
+    sources = {name: _source(name, entry or {}, folder) for name, entry in (got.get("sources") or {}).items()}
     arms = {name: _arm(name, entry or {}, sources) for name, entry in got["arms"].items()}
     if got["reference"] not in arms:
         raise ValueError(f"reference must be one of the arms {list(arms)}, got {got['reference']!r}")
@@ -198,22 +241,13 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
     for name, values in (("budgets", budgets), ("seeds", seeds), ("folds", folds)):
         if not values or len(set(values)) != len(values):
             raise ValueError(f"{name} must hold each value once and at least one, got {got.get(name)}")
-    options = _flat(got.get("options") or {})
-    _check_entries("options", got["bundle"], {*options, "split", "fold", "output_dir", "hparams#seed"})
+    options = flat_options(got.get("options") or {})
+    check_entries("options", got["bundle"], {*options, "split", "fold", "output_dir", "hparams#seed"})
     for arm in arms.values():
         needed = {"pretrained"} if arm.source is not None else set()
-        _check_entries(f"arms#{arm.name}", got["bundle"], {*arm.options, *needed})
+        check_entries(f"arms#{arm.name}", got["bundle"], {*arm.options, *needed})
     for source in sources.values():
-        if source.bundle is not None:
-            what, needed = (
-                f"sources#{source.name}",
-                {"split", "fold"} | ({"pretrained"} if source.after else set()),
-            )
-            _check_entries(what, source.bundle, {*source.options, *needed}, source.overlays)
-        if source.after is not None and source.after not in sources:
-            raise ValueError(
-                f"sources#{source.name}#after must be one of {list(sources)}, got {source.after!r}"
-            )
+        _check_source(source, sources, folds)
     return Experiment(
         name=_checked("name", got["name"]),
         bundle=str(got["bundle"]),
@@ -227,6 +261,26 @@ def read_experiment(path: str | Path, overrides: Mapping[str, Any] | None = None
         reference=got["reference"],
         scorer=got["scorer"],
     )
+
+
+def _found(path: str | Path, folder: Path) -> Path:
+    """A file as it is named, or else beside the configuration that names it."""
+    beside = folder / path
+    return beside if beside.is_file() and not Path(path).is_file() else Path(path)
+
+
+def _check_source(source: Source, sources: Mapping[str, Source], folds: Sequence[int]) -> None:
+    what = f"sources#{source.name}"
+    if source.bundle is not None:
+        needed = {"split", "fold"} | ({"pretrained"} if source.after else set())
+        check_entries(what, source.bundle, {*source.options, *needed}, source.overlays)
+    if source.after is not None and source.after not in sources:
+        raise ValueError(f"{what}#after must be one of {list(sources)}, got {source.after!r}")
+    if source.split is not None and max(folds) >= count_folds(source.split):
+        raise ValueError(
+            f"{what}#split must have the folds {list(folds)}, {source.split.name} has "
+            f"{count_folds(source.split)}"
+        )
 
 
 def _used(sources: Mapping[str, Source], arms: Mapping[str, Arm]) -> dict[str, Source]:
@@ -258,34 +312,53 @@ def _checked(what: str, name: Any) -> str:
     return str(name)
 
 
-def _source(name: str, entry: Mapping[str, Any]) -> Source:
-    _known(f"sources#{name}", entry, {"bundle", "options", "run", "overlays", "after"})
+def _source(name: str, entry: Mapping[str, Any], folder: Path) -> Source:
+    _known(f"sources#{name}", entry, {"bundle", "options", "run", "overlays", "after", "split"})
     if ("bundle" in entry) == ("run" in entry):
         raise ValueError(f"sources#{name} must have a bundle to train or a run, got {sorted(entry)}")
+    if "run" in entry and entry.get("split"):
+        raise ValueError(f"sources#{name} must have no split: its runs have theirs, got {entry['split']!r}")
     if "run" in entry and "{fold}" not in str(entry["run"]):
         raise ValueError(f"sources#{name}#run must hold {{fold}}: a run of each fold, got {entry['run']!r}")
-    flat = {"options": _flat(entry.get("options") or {}), "overlays": tuple(entry.get("overlays") or ())}
-    return Source(_checked("sources", name), **{**entry, **flat})
+    read: dict[str, Any] = {
+        "options": flat_options(entry.get("options") or {}),
+        "overlays": tuple(entry.get("overlays") or ()),
+        "split": _found(entry["split"], folder).resolve() if entry.get("split") else None,
+    }
+    return Source(_checked("sources", name), **{**entry, **read})
 
 
 def _arm(name: str, entry: Mapping[str, Any], sources: Mapping[str, Source]) -> Arm:
     _known(f"arms#{name}", entry, {"source", "options"})
     if entry.get("source") is not None and entry["source"] not in sources:
         raise ValueError(f"arms#{name}#source must be one of {list(sources)}, got {entry['source']!r}")
-    return Arm(_checked("arms", name), **{**entry, "options": _flat(entry.get("options") or {})})
+    return Arm(_checked("arms", name), **{**entry, "options": flat_options(entry.get("options") or {})})
 
 
-def _flat(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flat_options(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """``{"hparams": {"width": 1}}`` -> ``{"hparams#width": 1}``, as MONAI names entries."""
     flat: dict[str, Any] = {}
     for name, value in options.items():
         nested = isinstance(value, Mapping)
-        flat |= _flat(value, f"{above}{name}#") if nested else {f"{above}{name}": value}
+        flat |= flat_options(value, f"{above}{name}#") if nested else {f"{above}{name}": value}
     return flat
 
 
-def _check_entries(what: str, bundle: str | Path, names: set[str], overlays: Sequence[str] = ()) -> None:
-    """MONAI takes an override of an unknown name without a word."""
+def check_entries(
+    what: str, bundle: str | Path, names: Collection[str], overlays: Sequence[str] = ()
+) -> ConfigParser:
+    """The train configuration of a bundle, which must have these entries: MONAI takes an override of an
+    unknown name without a word.
+
+    Args:
+        what: names them, for the message.
+        bundle: name or folder.
+        names: of entries, such as ``hparams#max_epochs``.
+        overlays: names of further configurations of the bundle.
+
+    Raises:
+        ValueError: if it lacks one.
+    """
     try:
         parser = bundle_parser(bundle, "train", overlays=overlays)
     except FileNotFoundError as error:
@@ -296,6 +369,7 @@ def _check_entries(what: str, bundle: str | Path, names: set[str], overlays: Seq
             f"{what} must name entries of the train configuration of {bundle_path(bundle).name}, it has no "
             f"{unknown[0]!r}"
         )
+    return parser
 
 
 def _known(what: str, entry: Mapping[str, Any], keys: set[str]) -> None:

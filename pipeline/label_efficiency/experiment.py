@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from siamed.pipeline.bundles import bundle_path
+from siamed.pipeline.datasets.splits import held_out
 from siamed.pipeline.experiments.files import read_json, replace_file, sha256_of, write_json
 from siamed.pipeline.experiments.record import RUN_FILE
 from siamed.pipeline.experiments.transfer import check_left_out
@@ -27,11 +28,11 @@ from siamed.pipeline.tracking import HISTORY_FILE, TrackedExperiment
 
 from .config import Experiment, Source
 from .figures import draw_curves, draw_epochs, draw_parts, markdown_parts, markdown_table
-from .plan import Cell, cells, write_split
+from .plan import Cell, cells, pretraining_subjects, write_split
 from .statistics import Scores, adjust, summarize
 from .training import SCORES_FILE, Training, failure_of, is_done, run_all
 
-__all__ = ["Outcome", "run_experiment"]
+__all__ = ["Outcome", "run_experiment", "source_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def run_experiment(
     keep_weights: bool = False,
     show: Callable[[str, int, int], None] = lambda what, done, total: None,
     leave_out: Collection[str] = (),
+    report: Callable[[Mapping[str, Any]], Sequence[Path]] = lambda summary: (),
 ) -> Outcome:
     """Do what is not done yet, and say what all of it shows.
 
@@ -73,6 +75,8 @@ def run_experiment(
             are always kept.
         show: called with (what, done, total) as the work goes on.
         leave_out: held-out subjects whose scores are not counted: those that a choice must not go by.
+        report: called with the summary before the experiment's run ends: writes more of it into ``out`` and
+            gives the files, which the run then holds too.
 
     Raises:
         ValueError: if ``out`` holds another experiment, or a source has seen a fold's held-out subjects.
@@ -84,7 +88,8 @@ def run_experiment(
         if source.run is not None:
             for fold in experiment.folds:
                 what = f"sources#{source.name}#run"
-                check_left_out(_folder_of(source, fold, out), experiment.split, fold, what)
+                check_left_out(source_folder(source, fold, out), experiment.split, fold, what)
+    _warn_of_seen(experiment)
     with TrackedExperiment(
         out, bundle_path(experiment.bundle).name, experiment.name, tracking_uri, _described(experiment)
     ) as tracked:
@@ -99,6 +104,7 @@ def run_experiment(
         outcome = _conclude(experiment, plan, out, failures, leave_out)
         if outcome.summary is not None:
             written = [out / n for n in (RESULT_FILE, "table.md", "label_efficiency.png", "epochs.png")]
+            written += report(outcome.summary)
             tracked.log(_metrics(outcome.summary), [file for file in written if file.is_file()])
         if failures:
             tracked.fail(f"{len(failures)} trainings failed")
@@ -144,8 +150,24 @@ def _pretrain(
     return {}
 
 
-def _folder_of(source: Source, fold: int, out: Path) -> Path:
-    """Of a source's run that left a fold out."""
+def _warn_of_seen(experiment: Experiment) -> None:
+    for fold in experiment.folds:
+        scored = held_out(experiment.split, fold)
+        seen = sorted(set(scored) & set(pretraining_subjects(experiment, fold)))
+        if seen:
+            log.warning(
+                "fold %d: %d of its %d scored subjects are pretrained on", fold, len(seen), len(scored)
+            )
+
+
+def source_folder(source: Source, fold: int, out: Path) -> Path:
+    """Folder of a source's run that left a fold out.
+
+    Args:
+        source: of the experiment.
+        fold: left out.
+        out: folder of the experiment.
+    """
     if source.run is not None:
         return Path(source.run.format(fold=fold)).absolute()
     return out / "sources" / source.name / f"fold_{fold}"
@@ -153,7 +175,7 @@ def _folder_of(source: Source, fold: int, out: Path) -> Path:
 
 def _started_from(source: Source, fold: int, out: Path) -> dict[str, Any]:
     """Overrides of a training that starts from a source."""
-    run = _folder_of(source, fold, out)
+    run = source_folder(source, fold, out)
     return {
         "pretrained": str(run),
         "parent_run": read_json(run / RUN_FILE).get("mlflow_run_id"),
@@ -168,13 +190,13 @@ def _source_training(
     common: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> Training:
-    own: dict[str, Any] = {"split": str(experiment.split), "fold": fold}
+    own: dict[str, Any] = {"split": str(source.split or experiment.split), "fold": fold}
     if source.after is not None:
         own |= _started_from(experiment.sources[source.after], fold, out)
     return Training(
         name=f"{source.name}, fold {fold}",
         bundle=str(source.bundle),
-        folder=_folder_of(source, fold, out),
+        folder=source_folder(source, fold, out),
         overrides={**source.options, **own, **common},
         tags={**tags, "source": source.name, "fold": str(fold)},
         overlays=source.overlays,

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-__all__ = ["draw_curves", "draw_epochs", "draw_parts", "markdown_parts", "markdown_table"]
+__all__ = [
+    "budget_heads",
+    "cell_words",
+    "draw_curves",
+    "draw_epochs",
+    "draw_parts",
+    "markdown_parts",
+    "markdown_table",
+    "p_words",
+]
 
 
 def draw_curves(summary: Mapping[str, Any], measure: str, title: str) -> Figure:
@@ -84,11 +93,8 @@ def markdown_table(summary: Mapping[str, Any], budgets: Sequence[str], measure: 
         budgets: as configured, in order.
         measure: what is measured.
     """
-    counts = summary["subjects_labelled"]
-    several = len(counts) > 1  # with one budget there is nothing to save
-    heads = [
-        f"{text} ({count:.0f})" if "%" in text else text for text, count in zip(budgets, counts, strict=True)
-    ]
+    several = len(budgets) > 1  # with one budget there is nothing to save
+    heads = budget_heads(summary, budgets)
     lines = [
         f"{measure}: mean of {summary['seeds']} seeds over {summary['subjects_scored']} held-out subjects, "
         f"95 % interval over subjects and seeds; against `{summary['reference']}` the paired difference and, "
@@ -98,7 +104,7 @@ def markdown_table(summary: Mapping[str, Any], budgets: Sequence[str], measure: 
         "|---" * (len(heads) + 1 + several) + "|",
     ]
     for arm, entry in summary["arms"].items():
-        cells = [_cell(row) for row in entry["budgets"]]
+        cells = [cell_words(row) for row in entry["budgets"]]
         if several:
             cells.append(_saved(entry["reaches_reference"], arm == summary["reference"]))
         lines.append(f"| {_words(arm)} | " + " | ".join(cells) + " |")
@@ -162,7 +168,7 @@ def markdown_parts(parts: Mapping[str, Mapping[str, Any]], budget: str, measure:
         "|---" * (len(arms) + 1) + "|",
     ]
     for name, summary in parts.items():
-        cells = [_cell(summary["arms"][arm]["budgets"][-1]) for arm in arms]
+        cells = [cell_words(summary["arms"][arm]["budgets"][-1]) for arm in arms]
         lines.append(f"| {_words(name)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -171,13 +177,26 @@ def _words(arm: str) -> str:
     return arm.replace("_", " ")
 
 
-def _cell(row: Mapping[str, Any]) -> str:
+def budget_heads(summary: Mapping[str, Any], budgets: Sequence[str]) -> list[str]:
+    """Budgets as configured, shares with the number of subjects that they are: ``10% (14)``."""
+    counts = summary["subjects_labelled"]
+    return [
+        f"{text} ({count:.0f})" if "%" in text else text for text, count in zip(budgets, counts, strict=True)
+    ]
+
+
+def cell_words(row: Mapping[str, Any]) -> str:
+    """The figures of an arm and a budget: ``0.500 (0.400 to 0.600); +0.100, p 0.012``."""
     low, high = row["interval_95"]
     text = f"{row['mean']:.3f} ({low:.3f} to {high:.3f})"
     if "difference" in row:
-        p = row["p_adjusted"]
-        text += f"; {row['difference']:+.3f}, p {'< 0.001' if p < 0.001 else format(p, '.3f')}"
+        text += f"; {row['difference']:+.3f}, {p_words(row['p_adjusted'])}"
     return text
+
+
+def p_words(p: float) -> str:
+    """``p 0.012``, or ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def _saved(found: Mapping[str, Any], is_reference: bool) -> str:

@@ -18,7 +18,7 @@ from siamed.pipeline.experiments.files import read_json, write_json
 
 from .config import Budget, Experiment
 
-__all__ = ["Cell", "cells", "nested_subjects", "write_split"]
+__all__ = ["Cell", "cells", "nested_subjects", "pretraining_subjects", "write_split"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ def nested_subjects(experiment: Experiment, fold: int, seed: int) -> list[str]:
     subjects = sorted(fold_parts(experiment.split, fold, "training"))
     order = np.random.default_rng([seed, fold]).permutation(len(subjects))
     return [subjects[i] for i in order]
+
+
+def pretraining_subjects(experiment: Experiment, fold: int) -> list[str]:
+    """Subjects that the sources of a fold are trained on. Deterministic."""
+    splits = {source.split or experiment.split for source in experiment.sources.values()}
+    return sorted({subject for split in splits for subject in fold_parts(split, fold, "training")})
 
 
 def cells(experiment: Experiment) -> list[Cell]:

@@ -13,7 +13,13 @@ import yaml
 from siamed.networks.vgg_m import BRANCH_POINTS
 from siamed.pipeline.datasets.splits import fold_parts
 from siamed.pipeline.label_efficiency.config import Budget, Experiment, read_experiment
-from siamed.pipeline.label_efficiency.plan import cells, nested_subjects, write_split
+from siamed.pipeline.label_efficiency.experiment import _warn_of_seen
+from siamed.pipeline.label_efficiency.plan import (
+    cells,
+    nested_subjects,
+    pretraining_subjects,
+    write_split,
+)
 from siamed.pipeline.tasks import SPIDER
 
 FOLDS = [[f"s{i}" for i in range(start, start + 5)] for start in (0, 5, 10)]
@@ -86,6 +92,10 @@ def test_entries_refer_to_each_other_and_can_be_replaced(tmp_path: Path) -> None
             {"sources": {"same_person": {"bundle": "abdomen_mr_ssl_pretraining", "after": "same_person"}}},
             "sources#same_person#after must not lead back to itself",
         ),
+        (
+            {"sources": {"same_person": {"run": "runs/{fold}", "split": "x.json"}}},
+            "sources#same_person must have no split: its runs have theirs, got 'x.json'",
+        ),
         ({"folds": [3]}, r"folds must be some of 0 to 2, got \[3\]"),
         ({"scorer": None}, r"lacks \['scorer'\]"),
         ({"bundle": "no_such"}, "bundle must be a folder"),
@@ -100,6 +110,36 @@ def test_entries_refer_to_each_other_and_can_be_replaced(tmp_path: Path) -> None
 def test_a_wrong_entry_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(tmp_path, **changes)
+
+
+def test_a_split_may_lie_beside_the_file_and_the_working_directory_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, here = tmp_path / "beside", tmp_path / "here"
+    beside.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    path = config(beside, split="folds.json")
+    assert read_experiment(path).split == beside / "folds.json"
+    (here / "folds.json").write_text(json.dumps({"folds": FOLDS[:2]}), encoding="utf-8")
+    assert read_experiment(path).split == here / "folds.json"
+    with pytest.raises(FileNotFoundError, match="nowhere.json"):
+        read_experiment(config(beside, split="nowhere.json"))
+
+
+def test_a_source_may_be_trained_on_a_split_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = [[*members, f"more{place}"] for place, members in enumerate(FOLDS)]
+    (tmp_path / "more.json").write_text(json.dumps({"folds": more}), encoding="utf-8")
+    source = {"bundle": "spine_mr_siamese_pretraining", "split": "more.json"}
+    experiment = read(tmp_path, sources={"same_person": source})
+    assert pretraining_subjects(experiment, 0) == sorted(more[1] + more[2])
+    _warn_of_seen(experiment)
+    assert not caplog.messages
+    (tmp_path / "more.json").write_text(json.dumps({"folds": FOLDS[::-1]}), encoding="utf-8")
+    _warn_of_seen(experiment)
+    assert caplog.messages == [f"fold {n}: 5 of its 5 scored subjects are pretrained on" for n in (0, 2)]
 
 
 def test_an_override_must_reach_an_entry(tmp_path: Path) -> None:

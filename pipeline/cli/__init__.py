@@ -20,7 +20,7 @@ from siamed import __version__
 from .bundles import bundle
 from .comparison import compare
 from .console import program
-from .experiments import label_efficiency
+from .experiments import label_efficiency, leaderboard
 from .phantoms import phantom, phantom_cohort
 from .pretraining import pretrain
 from .scans import detect, embed, extract, grade
@@ -67,6 +67,7 @@ COMMANDS = (
     compare,
     pretrain,
     label_efficiency,
+    leaderboard,
     phantom,
     phantom_cohort,
 )

@@ -1,18 +1,28 @@
-"""``siamed label-efficiency``: experiments of many trainings."""
+"""``siamed label-efficiency | leaderboard``: experiments of many trainings."""
 
 from __future__ import annotations
 
 import json
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .console import open_console, progress
 from .options import Debug, Quiet, entries_of
 
-__all__ = ["label_efficiency"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from siamed.pipeline.label_efficiency.experiment import Outcome
+
+__all__ = ["label_efficiency", "leaderboard"]
+
+Jobs = Annotated[int, typer.Option(min=1, help="Trainings at a time.")]
+TrackingUri = Annotated[
+    str | None, typer.Option(help="MLflow store; else a file in the folder.", show_default=False)
+]
 
 
 def label_efficiency(
@@ -29,10 +39,8 @@ def label_efficiency(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the experiment; run again to go on with it.")
     ] = Path("runs/label_efficiency"),
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow store; else a file in the folder.", show_default=False)
-    ] = None,
+    jobs: Jobs = 1,
+    tracking_uri: TrackingUri = None,
     keep_weights: Annotated[
         bool, typer.Option(help="Keep the weights of scored trainings, as bundles.")
     ] = False,
@@ -44,9 +52,7 @@ def label_efficiency(
     debug: Debug = False,
 ) -> None:
     """Compare pretrained and other arms at several label budgets: table, paired tests, labels saved, plot."""
-    console = open_console(quiet, debug)
-    if not (quiet or debug or console.is_terminal):
-        logging.getLogger("siamed").setLevel(logging.INFO)  # where no bar is seen, a line a training
+    console = _open(quiet, debug)
     values = entries_of(entries or [])
 
     from siamed.pipeline.label_efficiency.config import read_experiment
@@ -62,10 +68,63 @@ def label_efficiency(
             outcome = run_experiment(experiment, out, jobs, tracking_uri, keep_weights, show, uncounted)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
+    _say(console, outcome, out)
+
+
+def leaderboard(
+    config: Annotated[
+        Path, typer.Argument(help="YAML of the leaderboard: tasks, label budgets, seeds.", show_default=False)
+    ],
+    entries: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Entries of it that take another value, as in dataset_dir=SCANS or pretexts=[rotation].",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the leaderboard; run again to go on with it.")
+    ] = Path("runs/leaderboard"),
+    jobs: Jobs = 1,
+    tracking_uri: TrackingUri = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Try every self-supervised task on one backbone: which one saves labels on your data, at what cost."""
+    console = _open(quiet, debug)
+    values = entries_of(entries or [])
+
+    from siamed.pipeline.leaderboard.board import go_on_words, run_leaderboard
+    from siamed.pipeline.leaderboard.config import read_leaderboard
+
+    try:
+        experiment = read_leaderboard(config, values)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from error
+    with progress(console) as show:
+        try:
+            outcome = run_leaderboard(experiment, out, jobs, tracking_uri, show)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    _say(console, outcome, out, go_on_words(experiment, outcome.failures))
+
+
+def _open(quiet: bool, debug: bool) -> Console:
+    """The console, with a line a training where no bar is seen."""
+    console = open_console(quiet, debug)
+    if not (quiet or debug or console.is_terminal):
+        logging.getLogger("siamed").setLevel(logging.INFO)
+    return console
+
+
+def _say(console: Console, outcome: Outcome, out: Path, hint: str = "") -> None:
+    """Give the table; say what failed, and end with status 1 if anything did."""
     if outcome.table:
         typer.echo(outcome.table, nl=False)
         console.print(f"Figures and plot: {out}", markup=False, soft_wrap=True)
     for name, why in outcome.failures.items():
         console.print(f"{name} failed: {why}", style="red", markup=False, soft_wrap=True)
     if outcome.failures:
+        if hint:
+            console.print(hint, markup=False, soft_wrap=True)
         raise typer.Exit(1)

@@ -23,7 +23,7 @@ run of NAME, whose encoder it keeps as it is; NAME is trained for it even where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,17 +107,7 @@ def read_leaderboard(path: str | Path, overrides: Mapping[str, Any] | None = Non
     compared = _compared(got.get("pretexts"), known, pretraining)
     theirs = flat_options(got.get("pretraining_options") or {})
     downstream = _Configured.of("options", bundle, flat_options(got.get("options") or {}))
-    tasks: dict[str, _Configured] = {}
-    waiting = list(compared)
-    while waiting:
-        name = waiting.pop(0)
-        tasks[name] = _Configured.of("pretraining_options", pretraining, theirs, known[name])
-        after = tasks[name].after
-        if after is not None and after not in known:
-            raise ValueError(
-                f"pretext#after of {name} must be a task of {bundle_path(pretraining).name}, got {after!r}"
-            )
-        waiting += [after] if after is not None and after not in [*tasks, *waiting] else []
+    tasks = _with_those_before(compared, pretraining, known, theirs)
     for name, task in tasks.items():
         _check_trunk(name, pretraining, task, bundle, downstream)
     sources = {
@@ -136,7 +126,7 @@ def read_leaderboard(path: str | Path, overrides: Mapping[str, Any] | None = Non
     return experiment_of({**entries, **derived}, Path(path).parent)
 
 
-def _compared(asked: Sequence[str] | None, known: Mapping[str, Any], pretraining: str) -> list[str]:
+def _compared(asked: Sequence[str] | None, known: Collection[str], pretraining: str) -> list[str]:
     """Names of the tasks that are compared."""
     if not known:
         raise ValueError(
@@ -149,6 +139,27 @@ def _compared(asked: Sequence[str] | None, known: Mapping[str, Any], pretraining
     if SCRATCH in names:
         raise ValueError(f"pretexts must not be called {SCRATCH!r}: that is the arm without a pretraining")
     return names
+
+
+def _with_those_before(
+    compared: Sequence[str],
+    pretraining: str,
+    known: Mapping[str, tuple[str, ...]],
+    options: Mapping[str, Any],
+) -> dict[str, _Configured]:
+    """The tasks and those that they start from, by name."""
+    found: dict[str, _Configured] = {}
+    waiting = list(compared)
+    while waiting:
+        name = waiting.pop(0)
+        if name not in known:
+            raise ValueError(
+                f"pretext#after must name a task of {bundle_path(pretraining).name}, got {name!r}"
+            )
+        if name not in found:
+            found[name] = _Configured.of("pretraining_options", pretraining, options, known[name])
+            waiting += [after for after in [found[name].after] if after is not None]
+    return found
 
 
 def _check_trunk(

@@ -122,7 +122,7 @@ def test_a_wrong_entry_is_named(tmp_path: Path, changes: dict[str, Any], message
 def test_a_task_after_one_that_there_is_not_is_refused(tmp_path: Path) -> None:
     copy = plain_pretraining(tmp_path)
     (copy / "configs" / "global_contrastive.yaml").unlink()
-    with pytest.raises(ValueError, match=f"of local_contrastive must be a task of {TASKS}, got 'global_con"):
+    with pytest.raises(ValueError, match=f"pretext#after must name a task of {TASKS}, got 'global_con"):
         read(tmp_path, pretraining=str(copy), pretexts=["local_contrastive"])
 
 

@@ -26,7 +26,12 @@ def slabs(volume: torch.Tensor, slices: int) -> torch.Tensor:
 
     Returns:
         ``(B * D, slices, H, W)``.
+
+    Raises:
+        ValueError: if volumes have several channels.
     """
+    if volume.ndim != 5 or volume.shape[1] != 1:
+        raise ValueError(f"volume must be (B, 1, D, H, W), got {list(volume.shape)}")
     depth, beyond = volume.shape[2], slices // 2
     parts = [volume[:, :, :1]] * beyond + [volume] + [volume[:, :, -1:]] * beyond
     padded = torch.cat(parts, dim=2)[:, 0]
@@ -49,7 +54,7 @@ class SlabUNet(UNet):
           ``(B, out_channels, D, H, W)``.
 
     Raises:
-        ValueError: if slices is even.
+        ValueError: if slices is even; in a call, if the image has several channels.
     """
 
     def __init__(

@@ -19,6 +19,7 @@ from siamed.transforms.rand_offset_patches import (
     gaussian_heatmap,
     heatmap_center,
 )
+from siamed.transforms.rand_partition_crop import RandPartitionCropd
 from siamed.transforms.rand_quarter_turn import TURNS, RandQuarterTurnd, quarter_turn
 from siamed.transforms.rand_relative_position import DIRECTIONS, RandRelativePositiond
 from siamed.transforms.rand_remove_boxes import RandRemoveBoxesd, remove_boxes
@@ -31,6 +32,7 @@ PRETEXTS = {
     "quarter_turn": RandQuarterTurnd(KEYS, "all"),
     "relative_position": RandRelativePositiond(KEYS, (4, 4, 4), (2, 2, 2), (1, 1, 1)),
     "offset_patches": RandOffsetPatchesd(KEYS, (8, 8), 3, 4, (9, 9), 1.5),
+    "partition_crop": RandPartitionCropd(KEYS, (3, 8, 8), 4),
 }
 
 

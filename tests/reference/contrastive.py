@@ -1,6 +1,7 @@
 """NT-Xent and its local form, written slowly from their equations with plain loops.
 
-[chen2020simclr, Eq. 1], several partners as in [khosla2020supcon, Eq. 2]; [chaitanya2020contrastive, Eq. 3].
+[chen2020simclr, Eq. 1], several partners as in [khosla2020supcon, Eq. 2]; parts of the body and regions as in
+[chaitanya2020contrastive, Sec. 3.1 and Eq. 3].
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 
 import numpy as np
 
-__all__ = ["local_contrastive", "nt_xent"]
+__all__ = ["global_contrastive", "local_contrastive", "nt_xent"]
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -27,6 +28,22 @@ def nt_xent(embeddings: np.ndarray, person: list[int], group: list[int], tempera
             continue
         total = sum(math.exp(_cosine(embeddings[i], embeddings[j]) / temperature) for j in others)
         logs = [_cosine(embeddings[i], embeddings[p]) / temperature - math.log(total) for p in partners]
+        terms.append(-sum(logs) / len(logs))
+    return sum(terms) / len(terms)
+
+
+def global_contrastive(embeddings: np.ndarray, like: list[int], temperature: float) -> float:
+    """Of views ``(B, V, E)``; images of one number are each other's partners, -1 stands for nobody's."""
+    images, views = embeddings.shape[:2]
+    places = [(image, view) for image in range(images) for view in range(views)]
+    terms = []
+    for i, v in places:
+        others = [(j, w) for j, w in places if (j, w) != (i, v)]
+        partners = [(j, w) for j, w in others if j == i or (like[j] == like[i] and like[i] != -1)]
+        total = sum(math.exp(_cosine(embeddings[i, v], embeddings[j, w]) / temperature) for j, w in others)
+        logs = [
+            _cosine(embeddings[i, v], embeddings[j, w]) / temperature - math.log(total) for j, w in partners
+        ]
         terms.append(-sum(logs) / len(logs))
     return sum(terms) / len(terms)
 

@@ -19,6 +19,7 @@ from typing import Protocol
 import torch
 from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import CumulativeIterationMetric
+from torch import nn
 from torch.nn import functional
 
 __all__ = [
@@ -152,12 +153,12 @@ class RegionRetrieval(_Shares):
     """
 
     def __init__(self, regions: Sequence[int]) -> None:
-        self.regions = tuple(int(n) for n in regions)
+        pool = nn.AdaptiveAvgPool2d if len(regions) == 2 else nn.AdaptiveAvgPool3d
+        self.pool = pool(tuple(int(n) for n in regions))
 
     def rows(self, pred: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Rows of the contract, one a region of the first view."""
-        pool = functional.adaptive_avg_pool2d if len(self.regions) == 2 else functional.adaptive_avg_pool3d
-        pooled = pool(pred.float().flatten(0, 1), self.regions).flatten(2)  # (B 2, E, R)
+        pooled = self.pool(pred.float().flatten(0, 1)).flatten(2)  # (B 2, E, R)
         means = functional.normalize(pooled, dim=1).unflatten(0, (-1, 2))
         nearest = torch.einsum("ber,bes->brs", means[:, 0], means[:, 1]).argmax(2)
         right = (nearest == torch.arange(nearest.shape[1], device=nearest.device)).float().flatten()

@@ -16,6 +16,8 @@ import inspect
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.resources import files
 from operator import itemgetter
 from pathlib import Path
@@ -50,6 +52,7 @@ TRUST = "SIAMED_TRUST"  # "1" lets bundles of any place name any code
 _PLACE = "SIAMED_BUNDLES"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _NETWORK_KEYS = ("network", "model", "state_dict")
+_TRUSTED: ContextVar[Path | None] = ContextVar("trusted", default=None)
 
 
 def installed_dir() -> Path:
@@ -122,7 +125,18 @@ def _names() -> list[str]:
 
 
 def _is_foreign(root: Path) -> bool:
-    return not root.is_relative_to(_shipped().resolve()) and os.environ.get(TRUST) != "1"
+    trusted = os.environ.get(TRUST) == "1" or root == _TRUSTED.get()
+    return not root.is_relative_to(_shipped().resolve()) and not trusted
+
+
+@contextmanager
+def _trusting(root: Path | None) -> Iterator[None]:
+    """Take a bundle as it is while something of it is built: one configuration may ask for another one."""
+    before = _TRUSTED.set(root)
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(before)
 
 
 def _refuse(root: Path, faults: list[str]) -> None:
@@ -292,7 +306,7 @@ def load_network(bundle: str | Path, device: str | torch.device = "cpu", trusted
     Args:
         bundle: name of a shipped bundle, or a bundle's folder.
         device: where the network is put.
-        trusted: see :func:`bundle_parser`.
+        trusted: that its configurations may name any code, see :func:`bundle_parser`.
 
     Raises:
         ValueError: if there is no such bundle, no network in its configurations, or it could run code.
@@ -304,7 +318,8 @@ def load_network(bundle: str | Path, device: str | torch.device = "cpu", trusted
         if _config_file(root, config) is not None:
             parser = bundle_parser(root, config, trusted)
             if "network_def" in parser:
-                network = parser.get_parsed_content("network_def")
+                with _trusting(root if trusted else None):
+                    network = parser.get_parsed_content("network_def")
                 network.load_state_dict(load_weights(_weights_file(root)), strict=True)
                 return network.float().to(device).eval()
     raise ValueError(

@@ -73,9 +73,7 @@ def look(wanted: Pretraining, picture: Path) -> Path:
     Returns:
         The file.
     """
-    parser = bundle_parser(wanted.bundle, "train", overlays=wanted.overlays)
-    for name, value in {**wanted.overrides, "dataset_dir": str(wanted.images)}.items():
-        parser[name] = value
+    parser = _configuration(wanted)
     dataset = parser.get_parsed_content("validate#dataset")
     items = [dataset[place] for place in range(min(_ITEMS, len(dataset)))]
     figure = draw_items(parser.get_parsed_content("pretext#picture"), items)
@@ -93,9 +91,18 @@ def pretrain(wanted: Pretraining, out: Path) -> Path:
     Returns:
         The bundle with the trained weights.
     """
+    configuration = _configuration(wanted)  # refuses a bundle that could run code, which MONAI does not
     files = config_files(wanted.bundle, ("train", *wanted.overlays))
     # MONAI ignores an override that is None.
     overrides = {name: "$None" if value is None else value for name, value in wanted.overrides.items()}
     own = {"dataset_dir": str(wanted.images), "output_dir": str(out)}
     monai.bundle.run(config_file=[str(file) for file in files], **{**overrides, **own})
-    return out / "bundle" / bundle_path(wanted.bundle).name
+    return out / "bundle" / configuration["name"]
+
+
+def _configuration(wanted: Pretraining) -> ConfigParser:
+    """The task's configuration with what is overridden, not yet instantiated."""
+    parser = bundle_parser(wanted.bundle, "train", overlays=wanted.overlays)
+    for name, value in {**wanted.overrides, "dataset_dir": str(wanted.images)}.items():
+        parser[name] = value
+    return parser

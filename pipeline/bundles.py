@@ -247,7 +247,9 @@ def bundle_hparams(bundle: str | Path) -> dict[str, Any]:
                 if _is_foreign(root):
                     from siamed.pipeline.sharing.config_safety import config_faults
 
-                    _refuse(root, config_faults({"hparams": parser["hparams"]}))
+                    block = {"hparams": parser["hparams"]}
+                    _refuse(root, config_faults(block))
+                    parser = ConfigParser(block)  # a reference would lead to what was not looked at
                 return dict(parser.get_parsed_content("hparams"))
     raise ValueError(
         f"bundle must have a block 'hparams' in configs/train.yaml or inference.yaml, {root.name} has none"

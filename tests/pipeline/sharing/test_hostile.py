@@ -236,7 +236,9 @@ def test_a_downloaded_bundle_whose_files_were_changed_is_not_read(released: Path
         load_network(released)
 
 
-def test_hyperparameters_are_evaluated_alone_and_only_if_they_are_harmless(released: Path) -> None:
+def test_hyperparameters_are_evaluated_alone_and_only_if_they_are_harmless(
+    released: Path, tmp_path: Path
+) -> None:
     file = released / "configs" / "train.yaml"
     text = file.read_text()
     # What its owner runs by MONAI may name any component; its hyper-parameters are read all the same.
@@ -245,6 +247,11 @@ def test_hyperparameters_are_evaluated_alone_and_only_if_they_are_harmless(relea
     file.write_text(text.replace("\nhparams:\n", "\nhparams:\n  bad: $print(1)\n"))
     with pytest.raises(ValueError, match=r"hparams#bad: the name 'print' is not allowed"):
         bundle_hparams(released)
+    aside = text.replace("\nhparams:\n", "\nhparams:\n  bad: '@mine'\n")
+    file.write_text(f"{aside}\nmine:\n  _target_: os.mkdir\n  path: {tmp_path / 'pwned'}\n")
+    with pytest.raises(ValueError, match="`@mine` is not defined"):
+        bundle_hparams(released)
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_a_link_in_a_folder_is_not_followed(released: Path, tmp_path: Path) -> None:

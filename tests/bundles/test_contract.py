@@ -33,6 +33,7 @@ SHIPPED = [
     "abdomen_mr_ssl_pretraining",
     "kidney_ct_segmentation",
     "kidney_ct_siamese_pretraining",
+    "kidney_mr_segmentation",
     "kidney_mr_siamese_pretraining",
     "spine_mr_disc_grading",
     "spine_mr_siamese_pretraining",

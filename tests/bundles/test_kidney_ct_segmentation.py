@@ -1,16 +1,18 @@
-"""What is the kidney bundle's own: one kidney keeps its side, KiTS19's folder trains the paper's setting."""
+"""What is the kidney bundles' own: one kidney keeps its side, KiTS19's folder trains the paper's setting."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from torch import nn
-from toy.kidney_ct import kidney_ct
+from toy.kidney_ct import kidney_ct, kidney_mr
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "kidney_ct_segmentation" / "configs"
 
@@ -23,14 +25,20 @@ class BrightOfAll(nn.Module):
         return image - (image.min() + image.max()) / 2
 
 
-def test_monais_own_road_keeps_a_single_kidney_and_its_side(tmp_path: Path) -> None:
-    image, affine, truth = kidney_ct("LPS", right=False)
+@pytest.mark.parametrize(
+    ("bundle", "phantom", "dark"),
+    [("kidney_ct_segmentation", kidney_ct, -60.0), ("kidney_mr_segmentation", kidney_mr, 40.0)],
+)
+def test_monais_own_road_keeps_a_single_kidney_and_its_side(
+    bundle: str, phantom: Callable[..., tuple[np.ndarray, ...]], dark: float, tmp_path: Path
+) -> None:
+    image, affine, truth = phantom("LPS", right=False)
     # Nothing brighter than the kidney: neither spine nor table.
-    image = np.where(truth > 0, 200.0, np.minimum(image, -60.0)).astype(np.float32)
+    image = np.where(truth > 0, 200.0, np.minimum(image, dark)).astype(np.float32)
     (tmp_path / "scans").mkdir()
     nibabel.save(nibabel.Nifti1Image(image, affine), tmp_path / "scans" / "a.nii.gz")
     made = ConfigWorkflow(
-        str(CONFIGS / "inference.yaml"),
+        str(CONFIGS.parents[1] / bundle / "configs" / "inference.yaml"),
         logging_file=False,
         workflow_type="infer",
         dataset_dir=str(tmp_path / "scans"),

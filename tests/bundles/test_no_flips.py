@@ -18,7 +18,10 @@ FLIPS = re.compile(
 
 
 def test_there_are_configurations_to_look_at() -> None:
-    assert {path.parent.parent.name for path in KIDNEY_CONFIGS} >= {"kidney_ct_segmentation"}
+    assert {path.parent.parent.name for path in KIDNEY_CONFIGS} >= {
+        "kidney_ct_segmentation",
+        "kidney_mr_segmentation",
+    }
 
 
 @pytest.mark.parametrize("path", KIDNEY_CONFIGS, ids=lambda p: f"{p.parent.parent.name}/{p.stem}")

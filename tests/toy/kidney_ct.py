@@ -9,7 +9,7 @@ import numpy as np
 from monai.data import MetaTensor
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
-__all__ = ["LEFT_ML", "RIGHT_ML", "Oracle", "kidney_ct"]
+__all__ = ["LEFT_ML", "RIGHT_ML", "Oracle", "kidney_ct", "kidney_mr"]
 
 SPACING = (3.0, 3.0, 5.0)
 RIGHT, LEFT = np.s_[58:72, 20:34, 8:20], np.s_[22:38, 20:34, 14:30]
@@ -38,6 +38,16 @@ def kidney_ct(
         file = nibabel.Nifti1Image(array, affine)
         turned.append(file.as_reoriented(ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(tuple(codes)))))
     return np.asarray(turned[0].dataobj), turned[0].affine, np.asarray(turned[1].dataobj)
+
+
+def kidney_mr(
+    codes: str = "RAS", right: bool = True, left: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same blocks as MR shows them: air and table dark, no value below 0, both kidneys as they were."""
+    image, affine, truth = kidney_ct(codes, right, left)
+    table = (image >= 199) & (image < 202)
+    image = np.where(table, -1000.0, image)
+    return np.where(image < -900, 0.0, np.where(image < 0, 100 + image, image)), affine, truth
 
 
 class Oracle:

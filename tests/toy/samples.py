@@ -13,7 +13,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from toy.kidney_ct import kidney_ct
+from toy.kidney_ct import kidney_ct, kidney_mr
 from toy.training import make_data
 
 from siamed.pipeline.datasets.spider import GRADING_COLUMNS
@@ -205,12 +205,27 @@ def abdomen_mr_liver_segmentation(folder: Path) -> Sample:
     return Sample({"dataset_dir": str(scans), **small}, {"dataset_dir": str(alone)})
 
 
+def kidney_mr_segmentation(folder: Path) -> Sample:
+    """Scans of blocks of three patients of the split with CHAOS's labels, and one as a file."""
+    image, affine, truth = kidney_mr()
+    labels = truth + (truth > 0)  # 2 right, 3 left
+    labels[:10], labels[-10:] = 1, 4  # liver and spleen
+    (folder / "scans").mkdir(parents=True)
+    for subject in ("01", "31", "05"):  # two of fold 0, one of another
+        nib.save(nib.Nifti1Image(image, affine), folder / f"{subject}_image.nii.gz")
+        nib.save(nib.Nifti1Image(labels, affine), folder / f"{subject}_label.nii.gz")
+    nib.save(nib.Nifti1Image(image, affine), folder / "scans" / "a.nii.gz")
+    small = {"fold": 0, "hparams#max_epochs": 1, "hparams#crops_per_epoch": 2, "hparams#crop": [16, 32, 32]}
+    return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(folder / "scans")})
+
+
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "toy_bundle": toy_bundle,
     "abdomen_mr_liver_segmentation": abdomen_mr_liver_segmentation,
     "abdomen_mr_ssl_pretraining": abdomen_mr_ssl_pretraining,
     "kidney_ct_segmentation": kidney_ct_segmentation,
     "kidney_ct_siamese_pretraining": kidney_ct_siamese_pretraining,
+    "kidney_mr_segmentation": kidney_mr_segmentation,
     "kidney_mr_siamese_pretraining": kidney_mr_siamese_pretraining,
     "spine_mr_disc_grading": spine_mr_disc_grading,
     "spine_mr_siamese_pretraining": spine_mr_siamese_pretraining,

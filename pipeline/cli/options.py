@@ -20,6 +20,7 @@ __all__ = [
     "EncodingBundle",
     "GradingBundle",
     "Json",
+    "MR_KIDNEY_BUNDLE",
     "Out",
     "Paths",
     "Quiet",
@@ -31,7 +32,9 @@ __all__ = [
 DETECTION_BUNDLE = "spine_mr_vertebra_detection"
 GRADING_BUNDLE = "spine_mr_disc_grading"
 ENCODING_BUNDLE = "spine_mr_siamese_pretraining"
-CT_KIDNEY_BUNDLE = "kidney_ct_segmentation"  # as in pipeline/kidneys/reader.py
+# As in pipeline/kidneys/reader.py.
+CT_KIDNEY_BUNDLE = "kidney_ct_segmentation"
+MR_KIDNEY_BUNDLE = "kidney_mr_segmentation"
 PRETRAINING_BUNDLE = "abdomen_mr_ssl_pretraining"
 
 

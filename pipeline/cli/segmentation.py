@@ -10,7 +10,7 @@ import typer
 
 from .batch import check_places, run_cases
 from .console import open_console
-from .options import CT_KIDNEY_BUNDLE, Debug, Device, Json, Out, Paths, Quiet
+from .options import CT_KIDNEY_BUNDLE, MR_KIDNEY_BUNDLE, Debug, Device, Json, Out, Paths, Quiet
 
 if TYPE_CHECKING:
     from siamed.pipeline.scans import Case
@@ -24,6 +24,13 @@ class Organ(str, Enum):
     kidneys = "kidneys"
 
 
+class Modality(str, Enum):
+    """What a scan can be."""
+
+    ct = "CT"
+    mr = "MR"
+
+
 def segment(
     paths: Paths,
     out: Out = None,
@@ -35,12 +42,17 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    modality: Annotated[
+        Modality | None,
+        typer.Option(
+            case_sensitive=False,
+            help="Of scans whose format does not say it (NIfTI, MHA, NRRD); else their values decide.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     ct_bundle: Annotated[str, typer.Option(help="Name or folder of the bundle for CT.")] = CT_KIDNEY_BUNDLE,
-    mr_bundle: Annotated[
-        str | None,
-        typer.Option(help="Name or folder of a bundle for MR; none is shipped yet.", show_default=False),
-    ] = None,
+    mr_bundle: Annotated[str, typer.Option(help="Name or folder of the bundle for MR.")] = MR_KIDNEY_BUNDLE,
     all_components: Annotated[
         bool,
         typer.Option(
@@ -68,14 +80,16 @@ def segment(
         return KidneyFiles(dicom)
 
     def load(total: int, tell: Callable[[float], None]) -> Callable[[Case], Any]:
-        bundles = {"CT": ct_bundle, **({"MR": mr_bundle} if mr_bundle is not None else {})}
-        return _work(bundles, device, not all_components, series, dicom, tell)
+        bundles = {"CT": ct_bundle, "MR": mr_bundle}
+        said = None if modality is None else modality.value
+        return _work(bundles, said, device, not all_components, series, dicom, tell)
 
     run_cases(paths, out, as_json, console, files, load, _summary)
 
 
 def _work(
     bundles: dict[str, str],
+    modality: str | None,
     device: str,
     largest: bool,
     series: str | None,
@@ -90,7 +104,7 @@ def _work(
     try:
         for bundle in bundles.values():
             bundle_path(bundle)
-        reader = KidneyReader(bundles, pick_device(device), largest, tell)
+        reader = KidneyReader(bundles, pick_device(device), largest, tell, modality)
     except (ValueError, RuntimeError) as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -2,7 +2,8 @@
 
     scan -> probability of kidney on its own grid -> sides by place in the patient -> result
 
-CT and MR have a network each, loaded when the first scan of its kind comes.
+CT and MR have a network each, loaded when the first scan of its kind comes. Which one a scan is, DICOM says;
+of other formats the values do, or whoever gives them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUNDLES", "KidneyReader", "KidneyReading"]
 
-BUNDLES: Mapping[str, str] = {"CT": "kidney_ct_segmentation"}
+BUNDLES: Mapping[str, str] = {"CT": "kidney_ct_segmentation", "MR": "kidney_mr_segmentation"}
 """Bundle for each modality."""
 
 _NAMES = (("right kidney", RIGHT), ("left kidney", LEFT))
@@ -65,6 +66,7 @@ class KidneyReader:
         device: a torch device.
         largest: keep the largest component of each side alone.
         tell: told what share of a scan is done, in (0, 1].
+        modality: "CT" or "MR", of scans whose format does not say it; None looks at their values.
     """
 
     def __init__(
@@ -73,23 +75,23 @@ class KidneyReader:
         device: str = "cpu",
         largest: bool = True,
         tell: Callable[[float], None] | None = None,
+        modality: str | None = None,
     ) -> None:
         self.bundles, self.device, self.largest, self.tell = dict(bundles), device, largest, tell
+        self.modality = modality
         self._loaded: dict[str, _Loaded] = {}
 
     def segment(self, scan: Scan) -> KidneyReading:
         """Find both kidneys.
 
         Raises:
-            CaseError: code ``no-bundle`` for a modality without one, ``localizer``, ``no-kidneys``.
+            CaseError: code ``no-bundle`` for a modality without one, ``unknown-modality`` where neither the
+                format nor the values tell it, ``localizer``, ``no-kidneys``.
         """
-        from siamed.pipeline.scans import is_ct
-
-        modality = "CT" if is_ct(scan) else "MR" if scan.modality in ("MR", "unknown") else scan.modality
+        modality, how = self._modality(scan)
         self._check(scan, modality)
         facts = scan_facts(scan)
-        if modality != scan.modality:  # the format does not say
-            how = "air has Hounsfield units" if modality == "CT" else "air has no Hounsfield units"
+        if how:
             facts = replace(facts, modality=modality, notes=(*facts.notes, f"taken for {modality}: {how}"))
         used = self._load(modality)
         affine = np.asarray(scan.image.affine, float)
@@ -101,7 +103,8 @@ class KidneyReader:
                 "no-kidneys",
                 "no kidney was found in the scan",
                 path=scan.source,
-                hint="Check that the scan shows the kidneys, and that its header is right.",
+                hint="Check that the scan shows the kidneys, and that its header is right."
+                + (f" It was taken for {modality}; --modality says what it is." if how else ""),
             )
         structures = tuple(_structures(split, affine))
         result = KidneyResult(
@@ -113,6 +116,26 @@ class KidneyReader:
             software=software(),
         )
         return KidneyReading(result, scan, split.labels)
+
+    def _modality(self, scan: Scan) -> tuple[str, str]:
+        """Modality, and by what it is known; nothing where the file says it."""
+        from siamed.pipeline.scans import guess_modality
+
+        if scan.modality != "unknown":
+            return scan.modality, ""
+        if self.modality is not None:
+            return self.modality, "so it was said"
+        guessed = guess_modality(scan)
+        if guessed == "unknown":
+            low, high = float(scan.image.min()), float(scan.image.max())
+            raise CaseError(
+                "unknown-modality",
+                f"the file does not say whether it is CT or MR, and its values, {low:g} to {high:g}, do not "
+                "tell: CT has air of -1000 HU, MR has nothing below 0",
+                path=scan.source,
+                hint="Say it: --modality CT or --modality MR. CT needs its Hounsfield units, not a window.",
+            )
+        return guessed, "air has Hounsfield units" if guessed == "CT" else "nothing in it is below 0"
 
     def _check(self, scan: Scan, modality: str) -> None:
         if scan.localizer:
@@ -127,7 +150,7 @@ class KidneyReader:
                 "no-bundle",
                 f"the scan is {modality}, kidneys are segmented in {' and '.join(self.bundles)}",
                 path=scan.source,
-                hint="Give another scan, or a bundle trained on such scans (--bundle).",
+                hint=f"Give a scan that is {' or '.join(self.bundles)}.",
             )
 
     def _load(self, modality: str) -> _Loaded:

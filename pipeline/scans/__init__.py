@@ -10,7 +10,7 @@ nor pydicom.
 from siamed.pipeline.errors import CaseError
 from siamed.pipeline.scans.discover import Case, find_cases
 from siamed.pipeline.scans.sagittal import Plane, check_spine_scan, in_scan_order, plane_of, sagittal_view
-from siamed.pipeline.scans.scan import Scan, check_is_dicom, is_ct, read_scan
+from siamed.pipeline.scans.scan import Scan, check_is_dicom, guess_modality, is_ct, read_scan
 
 __all__ = [
     "Case",
@@ -21,6 +21,7 @@ __all__ = [
     "check_spine_scan",
     "find_cases",
     "in_scan_order",
+    "guess_modality",
     "is_ct",
     "plane_of",
     "read_scan",

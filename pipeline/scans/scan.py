@@ -93,12 +93,24 @@ def read_scan(path: str | Path | Case, series: int | str | None = None, body_par
 def is_ct(scan: Scan) -> bool:
     """Whether a scan is CT: by its modality, or by air of -900 HU where the format has none.
 
-    Ringing after a resampling makes MR negative too, but never by more than a small share of its maximum.
+    See :func:`guess_modality`.
     """
-    if scan.modality != UNKNOWN:
-        return scan.modality == "CT"
+    return (guess_modality(scan) if scan.modality == UNKNOWN else scan.modality) == "CT"
+
+
+def guess_modality(scan: Scan) -> str:
+    """What the values say of a scan whose format does not say its modality.
+
+    Air of -900 HU is CT's. Where no value is below 0 it is taken for MR; ringing after a resampling makes MR
+    negative too, but never by more than a small share of its maximum.
+
+    Returns:
+        "CT", "MR", or "unknown" where values are below 0 and none is air: CT cut to a window, MR with mean 0.
+    """
     low, high = float(scan.image.min()), float(scan.image.max())
-    return low <= CT_AIR_LIMIT and low <= -CT_AIR_SHARE * high
+    if low > -CT_AIR_SHARE * high:
+        return "MR"
+    return "CT" if low <= CT_AIR_LIMIT else UNKNOWN
 
 
 def check_is_dicom(scan: Scan) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from toy.cli import names, rows, run
-from toy.kidney_ct import LEFT_ML, RIGHT_ML, Oracle, kidney_ct
+from toy.kidney_ct import LEFT_ML, RIGHT_ML, Oracle, kidney_ct, kidney_mr
 
 from siamed.pipeline.cli import batch, options
 from siamed.pipeline.kidneys import reader
@@ -176,15 +176,18 @@ def test_a_batch_goes_on_and_its_page_says_how_each_case_ended(tmp_path: Path) -
     nifti(scans / "good.nii.gz")
     nifti(scans / "bare.nii.gz", right=False, left=False)
     image, affine, _ = kidney_ct()
-    nibabel.save(nibabel.Nifti1Image(image.clip(0), affine), scans / "mr.nii.gz")
-    series(scans / "not_me", modality="MR")
+    nibabel.save(nibabel.Nifti1Image(image.clip(-80, 300), affine), scans / "windowed.nii.gz")
+    for path in series(scans / "not_me").iterdir():
+        file = pydicom.dcmread(path)
+        file.Modality = "PT"
+        file.save_as(path)
     ran = run("segment", scans, "--out", tmp_path / "out")
     assert ran.exit_code == 1
     table = {row["case_id"]: row for row in rows(tmp_path / "out/cases.csv")}
     assert {name: row["code"] for name, row in table.items() if not name.startswith("study")} == {
         "bare": "no-kidneys",
         "good": "",
-        "mr": "no-bundle",
+        "windowed": "unknown-modality",
     }
     assert [row["code"] for name, row in table.items() if name.startswith("study")] == ["no-bundle"]
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
@@ -238,10 +241,67 @@ def test_the_bar_moves_within_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert shown[-4:] == [0, 0.5, 1, 1.5]
 
 
+def used(out: Path) -> KidneyResult:
+    return KidneyResult.from_json((out / "result.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+@pytest.mark.parametrize("dicom", [True, False], ids=["dicom", "nifti"])
+def test_the_scan_chooses_its_bundle(modality: str, dicom: bool, tmp_path: Path) -> None:
+    image, affine, truth = kidney_ct("LPS") if modality == "CT" else kidney_mr("LPS")
+    scan = tmp_path / "scan.nii.gz"
+    if dicom:
+        scan, intercept = tmp_path / "study", -1024.0 if modality == "CT" else 0.0
+        write_series(image, affine, scan, patient_id="P-1", modality=modality, rescale_intercept=intercept)
+    else:
+        nibabel.save(nibabel.Nifti1Image(image, affine), scan)
+    ran = run("segment", scan, "--out", tmp_path / "out", "--organ", "kidneys")
+    assert ran.exit_code == 0, ran.output
+    result = used(tmp_path / "out")
+    assert [bundle.name for bundle in result.bundles] == [reader.BUNDLES[modality]]
+    assert result.scan.modality == modality
+    assert any(note.startswith(f"taken for {modality}") for note in result.scan.notes) is not dicom
+    assert np.array_equal(labels(tmp_path / "out")[0], truth)
+    assert reader.BUNDLES[modality] in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_a_file_whose_values_do_not_tell_is_what_the_user_says(tmp_path: Path) -> None:
+    image, affine, _ = kidney_ct()
+    scan = tmp_path / "windowed.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(image.clip(-80, 300), affine), scan)
+    ran = run("segment", scan, "--out", tmp_path / "out")
+    assert ran.exit_code == 1
+    assert "does not say whether it is CT or MR" in " ".join(ran.output.split())
+    assert "--modality CT or --modality MR" in " ".join(ran.output.split())
+    for word in ("ct", "MR"):
+        ran = run("segment", scan, "--out", tmp_path / word, "--modality", word)
+        assert ran.exit_code == 0, ran.output
+        result = used(tmp_path / word)
+        assert [bundle.name for bundle in result.bundles] == [reader.BUNDLES[word.upper()]]
+        assert f"taken for {word.upper()}: so it was said" in result.scan.notes
+
+
+def test_what_dicom_says_is_not_overruled(tmp_path: Path) -> None:
+    ran = run("segment", series(tmp_path / "study"), "--out", tmp_path / "out", "--modality", "MR")
+    assert ran.exit_code == 0, ran.output
+    result = used(tmp_path / "out")
+    assert (result.scan.modality, result.bundles[0].name) == ("CT", "kidney_ct_segmentation")
+
+
+def test_a_file_without_kidneys_says_what_it_was_taken_for(tmp_path: Path) -> None:
+    image, affine, _ = kidney_mr(right=False, left=False)
+    nibabel.save(nibabel.Nifti1Image(image, affine), tmp_path / "scan.nii.gz")
+    ran = run("segment", tmp_path / "scan.nii.gz", "--out", tmp_path / "out")
+    assert ran.exit_code == 1
+    assert "It was taken for MR; --modality says what it is." in " ".join(ran.output.split())
+
+
 def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
     scan = nifti(tmp_path / "scan.nii.gz")
     assert run("segment", scan).exit_code == 2
     assert run("segment", scan, "--json", "--dicom").exit_code == 2
     assert run("segment", scan, "--json", "--ct-bundle", "no_such_bundle").exit_code == 2
     assert run("segment", scan, "--json", "--organ", "liver").exit_code == 2
-    assert options.CT_KIDNEY_BUNDLE == reader.BUNDLES["CT"]
+    assert run("segment", scan, "--json", "--mr-bundle", "no_such_bundle").exit_code == 2
+    assert run("segment", scan, "--json", "--modality", "PT").exit_code == 2
+    assert {"CT": options.CT_KIDNEY_BUNDLE, "MR": options.MR_KIDNEY_BUNDLE} == reader.BUNDLES

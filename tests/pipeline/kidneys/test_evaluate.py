@@ -13,6 +13,8 @@ import torch
 from monai.data import MetaTensor
 from toy.kidney_ct import LEFT_ML, Oracle, kidney_ct
 
+from siamed.pipeline.bundles import bundle_path
+from siamed.pipeline.experiments.files import sha256_of, write_json
 from siamed.pipeline.kidneys import evaluate
 from siamed.pipeline.kidneys.evaluate import main, score_case, summarize
 from siamed.pipeline.segmentation.labelled_cases import LabelledCase
@@ -86,3 +88,73 @@ def test_one_scan_from_the_command_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert content["summary"]["scan"]["dice"]["mean"] == 1.0
     with pytest.raises(SystemExit):
         main(words[:4] + words[-2:])
+
+
+SPLIT = bundle_path("kidney_mr_segmentation") / "configs" / "folds.json"
+
+
+@pytest.fixture
+def folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Scans of four patients, two of fold 0, the left kidney of one not to be seen, and a training of each of
+    two folds."""
+    monkeypatch.setattr(evaluate, "Segmenter", Oracle)
+    monkeypatch.setattr(evaluate, "run_network", lambda run: (None, {}))
+    for name in ("01", "31", "05", "08"):
+        image, affine, _ = kidney_ct("LPS", left=name != "31")
+        _, _, truth = kidney_ct("LPS")
+        nibabel.save(nibabel.Nifti1Image(image, affine), tmp_path / f"{name}_image.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(truth, affine), tmp_path / f"{name}_label.nii.gz")
+    for fold in (0, 1):
+        record = {
+            "name": f"kidney_mr_segmentation_20300101T000000Z_{fold}",
+            "status": "FINISHED",
+            "config": {"name": "kidney_mr_segmentation", "fold": fold},
+            "data": {"split": {"sha256": sha256_of(SPLIT)}},
+        }
+        write_json(tmp_path / f"run_{fold}" / "run.json", record)
+    return tmp_path
+
+
+def words(folds: Path, runs: list[int], numbers: list[int]) -> list[str]:
+    given = ["--weights", *(str(folds / f"run_{run}") for run in runs), "--dataset_dir", str(folds)]
+    given += ["--out", str(folds / "out.json")]
+    return given + (["--fold", *map(str, numbers)] if numbers else [])
+
+
+@pytest.mark.parametrize(
+    ("runs", "numbers", "scored"),
+    [([0], [0], 2), ([0, 1], [0, 1], 3), ([1], [], 4)],
+    ids=["one fold", "two folds pooled", "all scans"],
+)
+def test_trainings_are_scored_on_the_patients_that_they_left_out(
+    folds: Path, runs: list[int], numbers: list[int], scored: int
+) -> None:
+    assert main(words(folds, runs, numbers)) == 0
+    content = json.loads((folds / "out.json").read_text(encoding="utf-8"))
+    patients = {row["subject_id"] for row in content["kidneys"]}
+    assert patients == set(["01", "31", "05", "08"][:scored])
+    found = content["summary"]["scan"]
+    assert (found["patients"], found["kidneys"]) == (scored, 2 * scored)
+    assert found["dice"]["mean"] == pytest.approx(1 - 1 / (2 * scored))
+
+
+def test_a_training_that_has_seen_the_patients_is_refused(
+    folds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"weights must have left out fold 1 .*run_0 left out fold 0"):
+        main(words(folds, [0], [1]))
+    other = write_json(folds / "other.json", {"folds": [["01"], ["31"]]})
+    with pytest.raises(ValueError, match="left out fold 0 of another split"):
+        main([*words(folds, [0], [0]), "--split", str(other)])
+    for runs, numbers in (([0, 1], [0]), ([0, 1], [])):
+        with pytest.raises(SystemExit):
+            main(words(folds, runs, numbers))
+        assert "each with the fold it left out" in capsys.readouterr().err
+
+
+def test_no_scan_of_the_fold_is_said(folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("01", "31"):
+        (folds / f"{name}_label.nii.gz").unlink()
+    with pytest.raises(SystemExit):
+        main(words(folds, [0], [0]))
+    assert "there must be a kidney to score" in capsys.readouterr().err

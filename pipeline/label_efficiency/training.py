@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 SCORES_FILE = "scores.json"
 # The line of a traceback that says what went wrong; MONAI raises a second error around the first.
-_ERROR = re.compile(r"[\w.]*(Error|Exception): (?!Failed to (evaluate|instantiate))")
+_ERROR = re.compile(r"[\w.]*(Error|Exception): (?!Failed to (evaluate|instantiate)|applying transform)")
 _TRACKER = "siamed.pipeline.tracking.TrackRun"
 
 

@@ -18,6 +18,11 @@ from siamed.pipeline.label_efficiency.training import Training, failure_of
             'evaluate ConfigExpression: \n"$@train#trainer.run()"\n',
             "ValueError: hparams must be those of the checkpoint",
         ),
+        (
+            "ValueError: image must be larger\n\nThe above exception was the direct cause\n\nRuntimeError: "
+            "applying transform <RandCropd object at 0x7f>\n",
+            "ValueError: image must be larger",
+        ),
         ("torch.OutOfMemoryError: no memory left\nbye\n", "torch.OutOfMemoryError: no memory left"),
         ("epoch 1\nKilled\n\n", "Killed"),
         ("", "it left no message"),

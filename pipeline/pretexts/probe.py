@@ -58,7 +58,8 @@ class StructureProbe:
         fold: int | None,
         hparams: Mapping[str, Any],
     ) -> None:
-        self.network, self._parts = network, []
+        self.network = network
+        self._parts: list[CacheDataset] = []
         if dataset_dir is None:
             return
         if split is None:
@@ -100,8 +101,8 @@ class StructureProbe:
             seen = slabs(image, self._slices).to(device)
             features = torch.cat([trunk(part)[_LEVEL].float().cpu() for part in seen.split(_BATCH)])
             found.append(cells(features, label[0].transpose(0, 1)))
-        features, truth = zip(*found, strict=True)
-        return np.concatenate(features), np.concatenate(truth)
+        parts = zip(*found, strict=True)
+        return tuple(np.concatenate(part) for part in parts)  # type: ignore[return-value]
 
 
 def cells(features: torch.Tensor, label: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from monai.bundle import ConfigParser
 from monai.data.utils import list_data_collate
 from toy.samples import SAMPLES
 
-from siamed.pipeline.bundles import bundle_parser
+from siamed.pipeline.bundles import bundle_parser, bundle_path
 from siamed.pipeline.pretexts.figures import draw_items
 from siamed.pipeline.pretexts.pretrain import find_pretexts
 
@@ -88,3 +89,10 @@ def test_the_adversary_is_saved_with_the_training(scans: str, tmp_path: Path) ->
     parser["output_dir"] = str(tmp_path)
     checkpoints = parser.get_parsed_content("train#handlers#0")
     assert checkpoints.objects["loss"] is parser.get_parsed_content("loss_function")
+
+
+def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle_path(BUNDLE), tmp_path / BUNDLE)
+    shutil.copy(copy / "configs" / "rotation.yaml", copy / "configs" / "turning.yaml")
+    with pytest.raises(ValueError, match=r"'rotation' is that of rotation.yaml and of turning.yaml"):
+        find_pretexts(copy)

@@ -172,5 +172,5 @@ def test_a_logging_conf_may_only_write_to_the_console(text: str, why: str) -> No
 
 def test_our_own_logging_conf_passes() -> None:
     files = list(ROOT.glob("bundles/*/configs/logging.conf"))
-    assert len(files) == 7
+    assert len(files) == 9
     assert [fault for file in files for fault in logging_faults(file.read_text())] == []

@@ -96,8 +96,8 @@ class StructureProbe:
     def _cells(self, trunk: nn.Module, volumes: CacheDataset) -> tuple[np.ndarray, np.ndarray]:
         device = next(trunk.parameters()).device
         found = []
-        for item in volumes:
-            image, label = (item[key].as_tensor()[None].float() for key in ("image", "label"))
+        for place in range(len(volumes)):
+            image, label = (volumes[place][key].as_tensor()[None].float() for key in ("image", "label"))
             seen = slabs(image, self._slices).to(device)
             features = torch.cat([trunk(part)[_LEVEL].float().cpu() for part in seen.split(_BATCH)])
             found.append(cells(features, label[0].transpose(0, 1)))
@@ -115,6 +115,6 @@ def cells(features: torch.Tensor, label: torch.Tensor) -> tuple[np.ndarray, np.n
     Returns:
         ``(N h w, E)`` and ``(N h w,)`` bool.
     """
-    share = functional.adaptive_avg_pool2d(label, features.shape[2:])
+    share = functional.adaptive_avg_pool2d(label, (features.shape[2], features.shape[3]))
     rows = features.permute(0, 2, 3, 1).flatten(0, 2)
     return rows.numpy(), (share.flatten() >= 0.5).numpy()

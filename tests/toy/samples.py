@@ -206,7 +206,7 @@ def abdomen_mr_liver_segmentation(folder: Path) -> Sample:
 
 
 def kidney_mr_segmentation(folder: Path) -> Sample:
-    """Scans of blocks of three patients of the split with CHAOS's labels, and one as a file."""
+    """Scans of blocks of three patients of the split with CHAOS's labels, and two as files."""
     image, affine, truth = kidney_mr()
     labels = truth + (truth > 0)  # 2 right, 3 left
     labels[:10], labels[-10:] = 1, 4  # liver and spleen
@@ -214,7 +214,8 @@ def kidney_mr_segmentation(folder: Path) -> Sample:
     for subject in ("01", "31", "05"):  # two of fold 0, one of another
         nib.save(nib.Nifti1Image(image, affine), folder / f"{subject}_image.nii.gz")
         nib.save(nib.Nifti1Image(labels, affine), folder / f"{subject}_label.nii.gz")
-    nib.save(nib.Nifti1Image(image, affine), folder / "scans" / "a.nii.gz")
+    for name in "ab":
+        nib.save(nib.Nifti1Image(image, affine), folder / "scans" / f"{name}.nii.gz")
     small = {"fold": 0, "hparams#max_epochs": 1, "hparams#crops_per_epoch": 2, "hparams#crop": [16, 32, 32]}
     return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(folder / "scans")})
 

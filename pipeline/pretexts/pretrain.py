@@ -53,22 +53,26 @@ class Pretraining:
 def find_pretexts(bundle: str | Path) -> dict[str, tuple[str, ...]]:
     """The tasks of a bundle: name -> the overlays that make it, none for that of the train configuration.
 
-    A configuration makes a task if it has a block ``pretext`` with a ``name``; nothing else lists them.
+    A configuration makes a task if it has a block ``pretext`` with a ``name``; nothing else lists them. The
+    train configuration of a bundle that was trained holds the task's block itself, beside the overlay that
+    it came from.
 
     Raises:
-        ValueError: if two configurations make a task of one name.
+        ValueError: if two overlays make a task of one name.
     """
     found: dict[str, tuple[str, ...]] = {}
-    for file in sorted((bundle_path(bundle) / "configs").glob("*.yaml")):
+    files = (bundle_path(bundle) / "configs").glob("*.yaml")
+    for file in sorted(files, key=lambda file: (file.stem == "train", file.name)):
         block = ConfigParser.load_config_file(str(file)).get("pretext")
-        if isinstance(block, Mapping) and "name" in block:
-            if block["name"] in found:
-                earlier = "".join(found[block["name"]]) or "train"
-                raise ValueError(
-                    f"name of a pretext must be its own, {block['name']!r} is that of {earlier}.yaml and of "
-                    f"{file.name}: change one"
-                )
-            found[block["name"]] = () if file.stem == "train" else (file.stem,)
+        if not isinstance(block, Mapping) or "name" not in block:
+            continue
+        name = block["name"]
+        if file.stem != "train" and name in found:
+            raise ValueError(
+                f"name of a pretext must be its own, {name!r} is that of {found[name][0]}.yaml and of "
+                f"{file.name}: change one"
+            )
+        found[name] = () if file.stem == "train" else (file.stem,)
     return found
 
 

@@ -68,7 +68,7 @@ def test_a_decoder_is_handed_on_where_the_downstream_network_has_the_same(tmp_pa
     arms = read(tmp_path).arms
     handed = {name for name, arm in arms.items() if arm.options.get("pretrained_decoder")}
     # The autoencoder's has no skips; the others without are answered from the bottom of the encoder.
-    assert handed == {"masked_pixels", "in_painting", "local_contrastive"}
+    assert handed == {"masked_pixels", "in_painting", "in_painting_adversary", "local_contrastive"}
     assert arms["reconstruction"].options == arms["rotation"].options == {"pretrained_decoder": False}
     assert arms["scratch"].options == {}
 

@@ -18,6 +18,7 @@ __all__ = ["LEVEL", "few_words", "mean_difference", "pool_words", "ranked", "sho
 
 LEVEL = 0.05
 _FEW = 20  # scored subjects below which a reader is reminded of how few they are
+_FEW_SEEDS = 3
 
 
 def mean_difference(summary: Mapping[str, Any], task: str) -> float:
@@ -56,14 +57,17 @@ def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def few_words(summary: Mapping[str, Any]) -> str:
-    """How much the test can see: the number of scored subjects, and what it means where it is small."""
-    count = summary["subjects_scored"]
-    words = f"{_subjects(count)} scored, {summary['seeds']} seed{'s' * (summary['seeds'] != 1)}."
+    """How much the test can see: scored subjects and seeds, and what it means where they are few."""
+    count, seeds = summary["subjects_scored"], summary["seeds"]
+    runs = f"{seeds} seed{'s' * (seeds != 1)}"
+    words = [f"{_subjects(count)} scored, {runs}."]
     if 2.0 ** (1 - count) >= LEVEL:
-        return f"{words} With so few no difference, however large, can be told from chance."
-    if count < _FEW:
-        return f"{words} These are few: a difference that is not found may well be there."
-    return words
+        words.append("With so few subjects no difference, however large, can be told from chance.")
+    elif count < _FEW:
+        words.append("These are few: a difference that is not found may well be there.")
+    if seeds < _FEW_SEEDS:
+        words.append(f"The test is over subjects: with {runs} a difference may be the luck of a training.")
+    return " ".join(words)
 
 
 def pool_words(

@@ -101,11 +101,22 @@ def test_with_one_budget_nothing_is_said_of_others() -> None:
         (40, "40 subjects scored, 3 seeds."),
         (12, "12 subjects scored, 3 seeds. These are few: a difference that is not found may well be there."),
         # Two of the 2 ** 5 exchanges of five subjects are as large as the largest difference: p 0.0625.
-        (5, "5 subjects scored, 3 seeds. With so few no difference, however large, can be told from chance."),
+        (
+            5,
+            "5 subjects scored, 3 seeds. With so few subjects no difference, however large, can be told from "
+            "chance.",
+        ),
     ],
 )
 def test_small_numbers_of_subjects_are_named(subjects: int, words: str) -> None:
     assert few_words(summary(subjects)) == words
+
+
+def test_a_single_training_is_no_proof() -> None:
+    assert few_words(summary() | {"seeds": 1}) == (
+        "40 subjects scored, 1 seed. The test is over subjects: with 1 seed a difference may be the luck of "
+        "a training."
+    )
 
 
 def test_it_is_said_whether_scored_subjects_were_in_the_pool() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,10 @@ import nibabel
 import numpy as np
 import yaml
 
-from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.experiments.files import write_json
 
 SUBJECTS = ("a", "b", "c", "d", "e", "f")
 DRAW = {"training": ["a", "b", "c"], "validation": ["d"], "test": ["e", "f"]}
-_HEALTH = re.compile(r"^( +)- _target_: siamed\.pipeline\.experiments\.health\.\w+\n(?:\1  .*\n)*", re.M)
 
 
 def write_scans(folder: Path, subjects: Sequence[str] = SUBJECTS) -> Path:
@@ -35,27 +31,16 @@ def write_scans(folder: Path, subjects: Sequence[str] = SUBJECTS) -> Path:
     return folder
 
 
-def plain_pretraining(folder: Path) -> Path:
-    """A copy of the pretraining bundle that reads segmented scans and does not watch its health."""
-    copy = shutil.copytree(bundle_path("abdomen_mr_ssl_pretraining"), folder / "abdomen_mr_ssl_pretraining")
-    file = copy / "configs" / "train.yaml"
-    text = _HEALTH.sub("", file.read_text(encoding="utf-8"))
-    ours = "siamed.pipeline.segmentation.training_data.labelled_items"
-    text = text.replace("siamed.pipeline.datasets.unlabelled.unlabelled_items", ours)
-    file.write_text(text, encoding="utf-8")
-    return copy
-
-
 def write_leaderboard(folder: Path, **changes: Any) -> Path:
     """A leaderboard of one draw, one budget and one seed, with all that it needs beside it."""
-    scans, pretraining = write_scans(folder / "scans"), plain_pretraining(folder)
+    scans = write_scans(folder / "scans")
     write_json(folder / "draws.json", {"draws": [DRAW]})
     small = {"features": [4, 8], "group_size": 4, "divisor": [1, 2, 2], "max_epochs": 1, "batch_size": 2}
     common = {"dataset_dir": str(scans), "bfloat16": False, "val_interval": 1}
     content = {
         "name": "tiny",
         "bundle": "abdomen_mr_liver_segmentation",
-        "pretraining": str(pretraining),
+        "pretraining": "abdomen_mr_ssl_pretraining",
         "pretexts": ["local_contrastive"],
         "split": "draws.json",
         "budgets": [2],

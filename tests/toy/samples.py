@@ -13,6 +13,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from toy.abdomen import write_scans
 from toy.kidney_ct import kidney_ct, kidney_mr
 from toy.training import make_data
 
@@ -172,24 +173,9 @@ def kidney_ct_segmentation(folder: Path) -> Sample:
     return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(folder / "scans")})
 
 
-def _abdomens(folder: Path, subjects: Sequence[str]) -> Path:
-    """Small bodies with a bright organ on the right, image and label map of each subject."""
-    rng = np.random.default_rng(0)
-    affine = np.diag([6.0, 6.0, 7.7, 1.0])
-    folder.mkdir(parents=True)
-    for subject in subjects:
-        label = np.zeros((32, 32, 12), np.uint8)
-        label[18:28, 8:22, 3:9] = 1
-        image = 100.0 + 80.0 * label + rng.normal(0, 5, label.shape)
-        image[:2] = image[-2:] = 0.0
-        for name, array in (("image", image.astype(np.float32)), ("label", label)):
-            nib.save(nib.Nifti1Image(array, affine), folder / f"{subject}_{name}.nii.gz")
-    return folder
-
-
 def abdomen_mr_ssl_pretraining(folder: Path) -> Sample:
     """Four scans, one of which is watched."""
-    scans = _abdomens(folder / "scans", ("a", "b", "c", "d"))
+    scans = write_scans(folder / "scans", ("a", "b", "c", "d"))
     small = {"hparams#max_epochs": 1, "hparams#items_per_epoch": 4, "hparams#batch_size": 2}
     small |= {"hparams#crop": [3, 32, 32], "hparams#watched_items": 4}
     return Sample({"dataset_dir": str(scans), **small}, {"dataset_dir": str(scans), "draws": 2})
@@ -197,7 +183,7 @@ def abdomen_mr_ssl_pretraining(folder: Path) -> Sample:
 
 def abdomen_mr_liver_segmentation(folder: Path) -> Sample:
     """Of fold 0 and of another; a scan alone."""
-    scans = _abdomens(folder / "scans", ("01", "31", "05"))
+    scans = write_scans(folder / "scans", ("01", "31", "05"))
     alone = folder / "alone"
     alone.mkdir()
     shutil.copy(scans / "01_image.nii.gz", alone)

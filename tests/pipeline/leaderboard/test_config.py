@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from toy.abdomen import plain_pretraining
 
 from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.label_efficiency.config import Experiment, read_experiment
@@ -120,7 +120,7 @@ def test_a_wrong_entry_is_named(tmp_path: Path, changes: dict[str, Any], message
 
 
 def test_a_task_after_one_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    copy = plain_pretraining(tmp_path)
+    copy = shutil.copytree(bundle_path(TASKS), tmp_path / TASKS)
     (copy / "configs" / "global_contrastive.yaml").unlink()
     with pytest.raises(ValueError, match=f"pretext#after must name a task of {TASKS}, got 'global_con"):
         read(tmp_path, pretraining=str(copy), pretexts=["local_contrastive"])

@@ -16,9 +16,6 @@ import inspect
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from importlib.resources import files
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -29,9 +26,9 @@ from packaging.version import InvalidVersion, Version
 from torch import nn
 
 from .experiments.files import read_json, sha256_of
+from .sharing.foreign import check_file, check_hparams, is_foreign, shipped_dir, trusting
 
 __all__ = [
-    "TRUST",
     "bundle_entry",
     "bundle_hparams",
     "bundle_info",
@@ -48,11 +45,9 @@ __all__ = [
     "shipped_bundles",
 ]
 
-TRUST = "SIAMED_TRUST"  # "1" lets bundles of any place name any code
 _PLACE = "SIAMED_BUNDLES"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _NETWORK_KEYS = ("network", "model", "state_dict")
-_TRUSTED: ContextVar[Path | None] = ContextVar("trusted", default=None)
 
 
 def installed_dir() -> Path:
@@ -81,7 +76,7 @@ def bundle_path(name_or_path: str | Path) -> Path:
     found: list[tuple[Version, Path]] = []
     if name and Path(name).name == name:
         # The shipped one last: of two that are equally new it is taken.
-        folders = [place / name for place in (installed_dir(), _shipped())]
+        folders = [place / name for place in (installed_dir(), shipped_dir())]
         found = sorted(
             [(_version(folder), folder) for folder in folders if _is_bundle(folder)], key=itemgetter(0)
         )
@@ -95,13 +90,9 @@ def bundle_path(name_or_path: str | Path) -> Path:
     )
 
 
-def _shipped() -> Path:
-    return Path(str(files("siamed.bundles")))
-
-
 def shipped_bundles() -> list[str]:
     """Names of the bundles that this package ships."""
-    return sorted(folder.name for folder in _shipped().iterdir() if _is_bundle(folder))
+    return sorted(folder.name for folder in shipped_dir().iterdir() if _is_bundle(folder))
 
 
 def _is_bundle(folder: Path) -> bool:
@@ -118,51 +109,10 @@ def _version(folder: Path) -> Version:
 def _names() -> list[str]:
     folders = [
         p.parent.parent
-        for place in (_shipped(), installed_dir())
+        for place in (shipped_dir(), installed_dir())
         for p in place.glob("*/configs/metadata.json")
     ]
     return sorted({f"{folder.name}@{_version(folder)}" for folder in folders})
-
-
-def _is_foreign(root: Path) -> bool:
-    trusted = os.environ.get(TRUST) == "1" or root == _TRUSTED.get()
-    return not root.is_relative_to(_shipped().resolve()) and not trusted
-
-
-@contextmanager
-def _trusting(root: Path | None) -> Iterator[None]:
-    """Take a bundle as it is while something of it is built: one configuration may ask for another one."""
-    before = _TRUSTED.set(root)
-    try:
-        yield
-    finally:
-        _TRUSTED.reset(before)
-
-
-def _refuse(root: Path, faults: list[str]) -> None:
-    if faults:
-        raise ValueError(
-            f"bundle must name nothing that could run code, {root.name} is refused: {'; '.join(faults[:5])}. "
-            f"If you know where it comes from, --trust (or {TRUST}=1) takes it as it is."
-        )
-
-
-def _check_foreign(root: Path, file: Path) -> None:
-    """Refuse a bundle of another place whose configuration could run code.
-
-    Raises:
-        ValueError: if it could, and ``$SIAMED_TRUST`` is not 1.
-    """
-    if not _is_foreign(root):
-        return
-    # Not before: these read bundles themselves.
-    from siamed.pipeline.sharing.config_safety import config_faults
-    from siamed.pipeline.sharing.contents import SUMS, sums_faults
-
-    faults = [f"{file.name}: {fault}" for fault in config_faults(ConfigParser.load_config_file(str(file)))]
-    if (root / SUMS).is_file():
-        faults += sums_faults(root)
-    _refuse(root, faults)
 
 
 def bundle_parser(
@@ -187,7 +137,7 @@ def bundle_parser(
     files = config_files(root, (config, *overlays))
     if not trusted:
         for file in files:
-            _check_foreign(root, file)
+            check_file(root, file)
     parser = ConfigParser()
     parser.read_config([str(file) for file in files])
     parser.read_meta(str(root / "configs" / "metadata.json"))
@@ -244,12 +194,10 @@ def bundle_hparams(bundle: str | Path) -> dict[str, Any]:
             # Of the whole file nothing but the block is evaluated, by MONAI's own runs of the bundle too.
             parser = bundle_parser(root, config, trusted=True)
             if "hparams" in parser:
-                if _is_foreign(root):
-                    from siamed.pipeline.sharing.config_safety import config_faults
-
-                    block = {"hparams": parser["hparams"]}
-                    _refuse(root, config_faults(block))
-                    parser = ConfigParser(block)  # a reference would lead to what was not looked at
+                if is_foreign(root):
+                    check_hparams(root, parser["hparams"])
+                    # A reference would lead to what was not looked at.
+                    parser = ConfigParser({"hparams": parser["hparams"]})
                 return dict(parser.get_parsed_content("hparams"))
     raise ValueError(
         f"bundle must have a block 'hparams' in configs/train.yaml or inference.yaml, {root.name} has none"
@@ -320,7 +268,7 @@ def load_network(bundle: str | Path, device: str | torch.device = "cpu", trusted
         if _config_file(root, config) is not None:
             parser = bundle_parser(root, config, trusted)
             if "network_def" in parser:
-                with _trusting(root if trusted else None):
+                with trusting(root if trusted else None):
                     network = parser.get_parsed_content("network_def")
                 network.load_state_dict(load_weights(_weights_file(root)), strict=True)
                 return network.float().to(device).eval()

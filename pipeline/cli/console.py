@@ -24,12 +24,19 @@ class _Program:
 program = _Program()
 
 
-def open_console(quiet: bool, debug: bool) -> Console:
-    """The console of a command, its log messages set up."""
+def open_console(quiet: bool, debug: bool, level: int = logging.ERROR) -> Console:
+    """The console of a command, its log messages set up.
+
+    Args:
+        quiet: no progress and no messages but errors.
+        debug: all log messages.
+        level: of the log messages that are shown if it is neither.
+    """
     from rich.console import Console
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("siamed").setLevel(logging.DEBUG if debug else logging.ERROR)
+    shown = logging.DEBUG if debug else logging.ERROR if quiet else level
+    logging.getLogger("siamed").setLevel(shown)
     if not debug:
         warnings.simplefilter("ignore")  # of dependencies about themselves; ours are in the results
     return Console(stderr=True, quiet=quiet, highlight=False)

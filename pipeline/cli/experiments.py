@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .console import open_console, progress
-from .options import Debug, Quiet, entries_of
+from .options import Debug, Entries, Quiet, entries_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,13 +30,7 @@ def label_efficiency(
     config: Annotated[
         Path, typer.Argument(help="YAML of the experiment: arms, label budgets, seeds.", show_default=False)
     ],
-    entries: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...",
-            help="Entries of it that take another value, as in crops_file=crops.npz.",
-        ),
-    ] = None,
+    entries: Entries = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the experiment; run again to go on with it.")
     ] = Path("runs/label_efficiency"),
@@ -52,8 +47,8 @@ def label_efficiency(
     debug: Debug = False,
 ) -> None:
     """Compare pretrained and other arms at several label budgets: table, paired tests, labels saved, plot."""
-    console = _open(quiet, debug)
-    values = entries_of(entries or [])
+    console = open_console(quiet, debug, _level())
+    values = entries_of(entries)
 
     from siamed.pipeline.label_efficiency.config import read_experiment
     from siamed.pipeline.label_efficiency.experiment import run_experiment
@@ -75,13 +70,7 @@ def leaderboard(
     config: Annotated[
         Path, typer.Argument(help="YAML of the leaderboard: tasks, label budgets, seeds.", show_default=False)
     ],
-    entries: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...",
-            help="Entries of it that take another value, as in dataset_dir=SCANS or pretexts=[rotation].",
-        ),
-    ] = None,
+    entries: Entries = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the leaderboard; run again to go on with it.")
     ] = Path("runs/leaderboard"),
@@ -91,8 +80,8 @@ def leaderboard(
     debug: Debug = False,
 ) -> None:
     """Try every self-supervised task on one backbone: which one saves labels on your data, at what cost."""
-    console = _open(quiet, debug)
-    values = entries_of(entries or [])
+    console = open_console(quiet, debug, _level())
+    values = entries_of(entries)
 
     from siamed.pipeline.leaderboard.board import go_on_words, run_leaderboard
     from siamed.pipeline.leaderboard.config import read_leaderboard
@@ -109,12 +98,9 @@ def leaderboard(
     _say(console, outcome, out, go_on_words(experiment, outcome.failures))
 
 
-def _open(quiet: bool, debug: bool) -> Console:
-    """The console, with a line a training where no bar is seen."""
-    console = open_console(quiet, debug)
-    if not (quiet or debug or console.is_terminal):
-        logging.getLogger("siamed").setLevel(logging.INFO)
-    return console
+def _level() -> int:
+    """A line a training where no bar is seen."""
+    return logging.ERROR if sys.stderr.isatty() else logging.INFO
 
 
 def _say(console: Console, outcome: Outcome, out: Path, hint: str = "") -> None:

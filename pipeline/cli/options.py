@@ -18,6 +18,7 @@ __all__ = [
     "DetectionBundle",
     "Device",
     "EncodingBundle",
+    "Entries",
     "GradingBundle",
     "Json",
     "MR_KIDNEY_BUNDLE",
@@ -64,6 +65,13 @@ Series = Annotated[
         show_default=False,
     ),
 ]
+Entries = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Entries of the configuration that take another value, such as dataset_dir=SCANS.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Also write one line of JSON a case to the standard output.")
@@ -75,7 +83,7 @@ GradingBundle = Annotated[str, typer.Option(help="Name or folder of the bundle t
 EncodingBundle = Annotated[str, typer.Option(help="Name or folder of the bundle that embeds the bodies.")]
 
 
-def entries_of(texts: list[str]) -> dict[str, Any]:
+def entries_of(texts: list[str] | None) -> dict[str, Any]:
     """Entries of a configuration and their values, from ``KEY=VALUE`` with values as in YAML.
 
     Raises:
@@ -84,7 +92,7 @@ def entries_of(texts: list[str]) -> dict[str, Any]:
     import yaml
 
     values: dict[str, Any] = {}
-    for text in texts:
+    for text in texts or []:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise typer.BadParameter(f"must be KEY=VALUE, got {text!r}", param_hint="KEY=VALUE")

@@ -30,7 +30,7 @@ A YAML file in MONAI's configuration language (``@name`` refers to another entry
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,8 +38,9 @@ from typing import Any, Protocol
 import numpy as np
 from monai.bundle import ConfigParser
 
-from siamed.pipeline.bundles import bundle_parser, bundle_path
+from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.datasets.splits import count_folds
+from siamed.pipeline.experiments.train_bundle import check_entries
 
 __all__ = [
     "Arm",
@@ -47,7 +48,6 @@ __all__ = [
     "Experiment",
     "Scorer",
     "Source",
-    "check_entries",
     "experiment_of",
     "flat_options",
     "read_entries",
@@ -342,34 +342,6 @@ def flat_options(options: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         nested = isinstance(value, Mapping)
         flat |= flat_options(value, f"{above}{name}#") if nested else {f"{above}{name}": value}
     return flat
-
-
-def check_entries(
-    what: str, bundle: str | Path, names: Collection[str], overlays: Sequence[str] = ()
-) -> ConfigParser:
-    """The train configuration of a bundle, which must have these entries: MONAI takes an override of an
-    unknown name without a word.
-
-    Args:
-        what: names them, for the message.
-        bundle: name or folder.
-        names: of entries, such as ``hparams#max_epochs``.
-        overlays: names of further configurations of the bundle.
-
-    Raises:
-        ValueError: if it lacks one.
-    """
-    try:
-        parser = bundle_parser(bundle, "train", overlays=overlays)
-    except FileNotFoundError as error:
-        raise ValueError(f"{what}#overlays must name configurations of the bundle: {error}") from error
-    unknown = sorted(name for name in names if name not in parser)
-    if unknown:
-        raise ValueError(
-            f"{what} must name entries of the train configuration of {bundle_path(bundle).name}, it has no "
-            f"{unknown[0]!r}"
-        )
-    return parser
 
 
 def _known(what: str, entry: Mapping[str, Any], keys: set[str]) -> None:

@@ -19,15 +19,16 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import monai.bundle
 import numpy as np
 import torch
+from monai.bundle import ConfigParser
 
 from siamed.pipeline.bundles import config_files
 from siamed.pipeline.datasets.splits import held_out
 from siamed.pipeline.experiments.checkpoints import BEST, LATEST
 from siamed.pipeline.experiments.files import read_json, sha256_of, write_json
 from siamed.pipeline.experiments.record import RUN_FILE, is_finished
+from siamed.pipeline.experiments.train_bundle import train_bundle
 
 from .config import Scorer
 
@@ -152,19 +153,14 @@ def _run(training: Training, threads: int) -> None:
 
 
 def _train(training: Training) -> None:
-    configs = config_files(training.bundle, ("train", *training.overlays))
-    overrides = {**training.overrides, "output_dir": str(training.folder), **_tracking(configs[0], training)}
-    # MONAI ignores an override that is None.
-    values = {key: "$None" if value is None else value for key, value in overrides.items()}
-    monai.bundle.run(
-        config_file=[str(file) for file in configs],
-        **{k: str(v) if isinstance(v, Path) else v for k, v in values.items()},
-    )
+    config = config_files(training.bundle, ("train",))[0]
+    own = {"output_dir": training.folder, **_tracking(config, training)}
+    train_bundle(training.bundle, {**training.overrides, **own}, training.overlays)
 
 
 def _tracking(config: Path, training: Training) -> dict[str, Any]:
     """Overrides that give the run its tags, and build a bundle of it only if its weights are kept."""
-    handlers = monai.bundle.ConfigParser.load_config_file(str(config))["train"]["handlers"]
+    handlers = ConfigParser.load_config_file(str(config))["train"]["handlers"]
     places = [i for i, handler in enumerate(handlers) if handler.get("_target_") == _TRACKER]
     if not places:
         raise ValueError(f"bundle must track its training, {config} has no {_TRACKER} in train#handlers")

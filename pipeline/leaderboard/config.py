@@ -31,10 +31,10 @@ from typing import Any
 from torch import nn
 
 from siamed.pipeline.bundles import bundle_path
+from siamed.pipeline.experiments.train_bundle import cause_of, check_entries
 from siamed.pipeline.experiments.transfer import passport_differences
 from siamed.pipeline.label_efficiency.config import (
     Experiment,
-    check_entries,
     experiment_of,
     flat_options,
     read_entries,
@@ -75,8 +75,8 @@ class _Configured:
             parser[name] = value
         try:
             network = parser.get_parsed_content("network_def")
-        except RuntimeError as error:  # MONAI's, around the first one
-            said = error.__cause__ or error
+        except RuntimeError as error:
+            said = cause_of(error)
             raise ValueError(f"{what} must make a network of {bundle_path(bundle).name}: {said}") from error
         return cls(
             hparams=parser.get_parsed_content("hparams"),

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import monai.bundle
 from monai.bundle import ConfigParser
 
-from siamed.pipeline.bundles import bundle_parser, bundle_path, config_files
+from siamed.pipeline.bundles import bundle_path
 from siamed.pipeline.experiments.files import replace_file
+from siamed.pipeline.experiments.train_bundle import check_entries, train_bundle
 
 from .figures import draw_items
 
@@ -48,6 +48,14 @@ class Pretraining:
         if self.pretext not in known:
             raise ValueError(f"pretext must be one of {sorted(known)}, got {self.pretext!r}")
         return known[self.pretext]
+
+    def check(self) -> None:
+        """See that there is such a task and what is overridden, before any scan is read.
+
+        Raises:
+            ValueError: naming what there is not.
+        """
+        check_entries("KEY=VALUE", self.bundle, self.overrides, self.overlays)
 
 
 def find_pretexts(bundle: str | Path) -> dict[str, tuple[str, ...]]:
@@ -104,18 +112,18 @@ def pretrain(wanted: Pretraining, out: Path) -> Path:
     Returns:
         The bundle with the trained weights.
     """
-    configuration = _configuration(wanted)  # refuses a bundle that could run code, which MONAI does not
-    files = config_files(wanted.bundle, ("train", *wanted.overlays))
-    # MONAI ignores an override that is None.
-    overrides = {name: "$None" if value is None else value for name, value in wanted.overrides.items()}
-    own = {"dataset_dir": str(wanted.images), "output_dir": str(out)}
-    monai.bundle.run(config_file=[str(file) for file in files], **{**overrides, **own})
-    return out / "bundle" / configuration["name"]
+    name = str(_configuration(wanted)["name"])
+    train_bundle(wanted.bundle, {**wanted.overrides, **_own(wanted), "output_dir": out}, wanted.overlays)
+    return out / "bundle" / name
 
 
 def _configuration(wanted: Pretraining) -> ConfigParser:
     """The task's configuration with what is overridden, not yet instantiated."""
-    parser = bundle_parser(wanted.bundle, "train", overlays=wanted.overlays)
-    for name, value in {**wanted.overrides, "dataset_dir": str(wanted.images)}.items():
+    parser = check_entries("KEY=VALUE", wanted.bundle, wanted.overrides, wanted.overlays)
+    for name, value in {**wanted.overrides, **_own(wanted)}.items():
         parser[name] = value
     return parser
+
+
+def _own(wanted: Pretraining) -> dict[str, str]:
+    return {"dataset_dir": str(wanted.images)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from siamed.pipeline.bundles import run_network
 
 from .inference import THRESHOLD, Segmenter
-from .labelled_cases import labelled_cases
+from .labelled_cases import LabelledCase, labelled_cases
 from .metrics import dice
 
 __all__ = ["DiceScorer"]
@@ -29,10 +29,10 @@ class DiceScorer:
 
     def __init__(self, dataset_dir: str | Path, labels: Sequence[int], structure: str) -> None:
         self.dataset_dir, self.labels = str(dataset_dir), [int(label) for label in labels]
-        self.parts = (str(structure),)
+        self.parts: tuple[str, ...] = (str(structure),)
 
     def statistics(self, run: Path, subjects: Sequence[str]) -> dict[str, np.ndarray]:
-        """For each subject the sum of its scans' Dice and their number, ``(1, 2)``.
+        """For each subject and part the sum of Dice and its number, ``(parts, 2)``.
 
         Args:
             run: folder of a training.
@@ -41,9 +41,14 @@ class DiceScorer:
         segmenter = Segmenter(*run_network(run))
         found: dict[str, np.ndarray] = {}
         for case in labelled_cases(self.dataset_dir, self.labels, subjects):
-            said = segmenter(case.image) >= THRESHOLD
-            found.setdefault(case.subject_id, np.zeros((1, 2)))[0] += dice(said, case.truth), 1
+            sums = found.setdefault(case.subject_id, np.zeros((len(self.parts), 2)))
+            for part, score in self.scores(case, segmenter):
+                sums[self.parts.index(part)] += score, 1
         return found
+
+    def scores(self, case: LabelledCase, segmenter: Segmenter) -> Iterator[tuple[str, float]]:
+        """A case's Dice, each with the part that it is of."""
+        yield self.parts[0], dice(segmenter(case.image) >= THRESHOLD, case.truth)
 
     def figure(self, summed: np.ndarray) -> np.ndarray:
         """Mean Dice, from sums ``(..., 2)``: ``(...)``."""

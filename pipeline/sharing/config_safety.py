@@ -105,8 +105,8 @@ def _text_faults(where: str, text: str, imports: Mapping[str, str]) -> list[str]
     if text.startswith("$"):
         return [] if _is_import(text) else _expression_faults(text[1:], imports)
     if text.startswith("%"):
-        file = text[1:].split("#")[0].split("::")[0]
-        return [f"a macro must name a file beside it, got {text!r}"] if _leads_out(file) else []
+        reads = re.search(r"\.(json|ya?ml)\b", text, re.I)
+        return [f"a macro reads a file that is not looked at, write it out: got {text!r}"] if reads else []
     if _leads_out(text):
         return [f"a path must stay inside the bundle's folders, got {text!r}"]
     return []

@@ -12,6 +12,7 @@ from toy.cli import names, run
 
 from siamed.pipeline.bundles import bundle_parser, load_network
 from siamed.pipeline.experiments.transfer import with_pretrained_trunk
+from siamed.pipeline.pretexts.scans import scans_folder
 from siamed.pipeline.scans.write_dicom import write_series
 
 SMALL = [
@@ -98,6 +99,7 @@ def test_dicom_is_brought_into_form_first(tmp_path: Path, monkeypatch: pytest.Mo
     [
         (["--pretext", "guess"], "pretext must be one of ['global_contrastive'"),
         (["hparams#crop"], "must be KEY=VALUE, got 'hparams#crop'"),
+        (["hparams#epochs=3"], "KEY=VALUE must name entries of the train configuration of"),
         (["--images", "nowhere"], "images must be a folder that exists, got 'nowhere'"),
     ],
 )
@@ -105,3 +107,33 @@ def test_wrong_use_is_said(scans: Path, tmp_path: Path, words: list[str], said: 
     ran = run("pretrain", "--images", scans, "-o", tmp_path / "out", *words)
     assert ran.exit_code == 2
     assert said in " ".join(ran.output.replace("│", " ").split())
+
+
+def test_a_training_that_fails_says_why_without_the_way_there(scans: Path, tmp_path: Path) -> None:
+    words = ["--images", scans, "-o", tmp_path / "out", *SMALL, "hparams#in_channels=2"]
+    ran = run("pretrain", *words)
+    assert ran.exit_code == 1
+    assert "Traceback" not in ran.output
+    assert "Failed to" not in ran.output
+
+
+def test_scans_of_several_forms_are_all_brought_into_one(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIAMED_ID_KEY", "0123456789abcdef0123456789abcdef")
+    write_series(body(7), AFFINE, scans / "dicom", patient_id="P-7", modality="MR")
+    found = scans_folder(scans, tmp_path / "out")
+    assert found == tmp_path / "out" / "scans"
+    assert sum(name.endswith("_image.nii.gz") for name in names(found)) == 4
+
+
+def test_a_folder_of_nothing_but_nifti_is_read_where_it_lies(scans: Path, tmp_path: Path) -> None:
+    (scans / "notes.txt").write_text("of the scanner")
+    assert scans_folder(scans, tmp_path / "out") == scans
+
+
+def test_a_folder_without_a_scan_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIAMED_ID_KEY", "0123456789abcdef0123456789abcdef")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="images must hold scans to learn from, of 1 found none is one"):
+        scans_folder(tmp_path / "empty", tmp_path / "out")

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from toy.cli import names, run
 
-from siamed.pipeline.bundles import TRUST, load_network
+from siamed.pipeline.bundles import load_network
 from siamed.pipeline.pretexts.pretrain import find_pretexts
+from siamed.pipeline.sharing.foreign import TRUST
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "adding-a-pretext.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")

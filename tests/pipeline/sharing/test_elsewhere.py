@@ -16,10 +16,10 @@ from toy.samples import SAMPLES
 from toy.training import make_data, toy_workflow
 from toy.web import Web
 
-from siamed.pipeline.bundles import TRUST
 from siamed.pipeline.experiments.files import sha256_of
 from siamed.pipeline.sharing.archive import unpack
 from siamed.pipeline.sharing.contents import sums_faults
+from siamed.pipeline.sharing.foreign import TRUST
 
 PUBLISH_AND_GET = """
 import sys

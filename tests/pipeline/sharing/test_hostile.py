@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from siamed.pipeline.bundles import TRUST, bundle_hparams, load_network
+from siamed.pipeline.bundles import bundle_hparams, load_network
 from siamed.pipeline.experiments.files import sha256_of
 from siamed.pipeline.sharing.archive import MAX_FILES, pack
 from siamed.pipeline.sharing.contents import bundle_files, write_sums
+from siamed.pipeline.sharing.foreign import TRUST
 from siamed.pipeline.sharing.install import get_bundle
 from siamed.pipeline.sharing.sources import Source
 from siamed.pipeline.sharing.verify import Unsound, verify_bundle

@@ -104,6 +104,7 @@ def test_components_that_configurations_need_are_taken(name: str) -> None:
         "https://example.org/x",
         "%/etc/x.yaml#a",
         "%../x.yaml#a",
+        "%configs/evil.yaml#a",
     ],
 )
 def test_expressions_and_paths_that_lead_out_are_refused(text: str) -> None:

@@ -20,12 +20,11 @@ from scipy import ndimage
 __all__ = ["LocalNormalizationd", "normalize_locally"]
 
 _BRIGHTEST = 99.0  # percentile; the body is what exceeds a tenth of it
-_LEAST = 0.02  # of that percentile: below it there is nothing to be compared with
 _BORDER = 0.05  # share of body in the surroundings below which they count as air
 
 
 def normalize_locally(
-    image: np.ndarray, spacing_mm: tuple[float, ...], sigma_mm: float, top: float
+    image: np.ndarray, spacing_mm: tuple[float, ...], sigma_mm: float, top: float, floor: float
 ) -> np.ndarray:
     """Divide by the mean of the surroundings.
 
@@ -34,6 +33,8 @@ def normalize_locally(
         spacing_mm: along the three axes.
         sigma_mm: of the Gaussian.
         top: ratio beyond which nothing is told apart.
+        floor: share of the scan's 99th percentile that the surroundings are taken to be brighter by, so that
+            noise in air, and what lies in dark surroundings, stays dark.
 
     Returns:
         float32 of the same shape in [0, top]; about 1 in what is as bright as its surroundings. An image
@@ -49,7 +50,7 @@ def normalize_locally(
     around = ndimage.gaussian_filter(np.minimum(image, bright) * body, sigma, mode="nearest") / (
         share + _BORDER
     )
-    return np.clip(image / (around + _LEAST * bright), 0.0, top)
+    return np.clip(image / (around + floor * bright), 0.0, top)
 
 
 class LocalNormalizationd(MapTransform):
@@ -59,14 +60,20 @@ class LocalNormalizationd(MapTransform):
         keys: images.
         sigma_mm: see :func:`normalize_locally`.
         top: see there.
+        floor: see there.
         allow_missing_keys: as for every transform of MONAI.
     """
 
     def __init__(
-        self, keys: KeysCollection, sigma_mm: float, top: float, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        sigma_mm: float,
+        top: float,
+        floor: float,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.sigma_mm, self.top = float(sigma_mm), float(top)
+        self.sigma_mm, self.top, self.floor = float(sigma_mm), float(top), float(floor)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
@@ -75,7 +82,9 @@ class LocalNormalizationd(MapTransform):
             if not isinstance(image, MetaTensor) or image.shape[0] != 1:
                 raise ValueError(f"{key} must be a MetaTensor (1, I, J, K), got {type(image).__name__}")
             spacing = tuple(float(s) for s in image.pixdim)
-            values = normalize_locally(image.as_tensor()[0].cpu().numpy(), spacing, self.sigma_mm, self.top)
+            values = normalize_locally(
+                image.as_tensor()[0].cpu().numpy(), spacing, self.sigma_mm, self.top, self.floor
+            )
             new = cast(MetaTensor, image.clone())
             new.set_array(torch.from_numpy(values)[None])
             result[key] = new

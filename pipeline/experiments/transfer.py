@@ -39,7 +39,14 @@ log = logging.getLogger(__name__)
 
 _TRUNK = ("slices", "width", "batch_norm", "conv2_stride", "volumetric", "subtract_mean")
 _DEFAULTS = {"volumetric": False, "subtract_mean": False}
-_INTENSITIES = ("spacing_mm", "window_hu", "surroundings_mm", "window_top")
+_INTENSITIES = (
+    "spacing_mm",
+    "window_hu",
+    "surroundings_mm",
+    "surroundings_floor",
+    "window_top",
+    "mean_std",
+)
 _DENSE = ("width", "growth", "layers", "group_size", *_INTENSITIES)
 _UNET = ("spatial_dims", "in_channels", "features", "group_size", *_INTENSITIES)
 _TRUNK_PART, _DECODER_PART = "trunk", "decoder"

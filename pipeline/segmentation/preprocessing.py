@@ -4,8 +4,9 @@ Axes of the canonical volume ``(1, D, H, W)``: D from superior to inferior, H fr
 from the patient's right to the left (axis codes "IPL"), so that sides lie alike in every scan. All of it is
 stock MONAI, put together from the hyper-parameters of a bundle: ``spacing_mm`` (D, H, W), ``divisor`` (one,
 or one an axis), ``padding`` ("constant", zeros, where it is not given, or "edge"), and either ``window_hu``
-(CT) or ``surroundings_mm`` and ``window_top`` (MR, whose intensities have no unit: they are divided by the
-mean of what lies around, up to a ratio).
+(CT) or ``surroundings_mm``, ``surroundings_floor`` and ``window_top`` (MR, whose intensities have no unit:
+they are divided by the mean of what lies around, up to a ratio). ``mean_std`` are the mean and the deviation
+that are taken out; without it they are the scan's own, in which the share of air counts.
 """
 
 from __future__ import annotations
@@ -81,15 +82,15 @@ def preprocessing(
 
 
 class Intensitiesd(Transform):
-    """The part of :func:`preprocessing` that changes intensities: the window, then mean 0 and deviation 1
-    over the volume.
+    """The part of :func:`preprocessing` that changes intensities: the window, then a mean and a deviation
+    taken out.
 
     Args:
         hparams: of a bundle, see the module.
     """
 
     def __init__(self, hparams: Mapping[str, Any]) -> None:
-        self._steps = (_window(hparams), NormalizeIntensityd("image"))
+        self._steps = (_window(hparams), NormalizeIntensityd("image", *(hparams.get("mean_std") or ())))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
         for step in self._steps:
@@ -105,6 +106,7 @@ def _window(hparams: Mapping[str, Any]) -> Transform:
             "hparams must hold window_hu or surroundings_mm, got " + ("neither" if hu is None else "both")
         )
     if hu is None:
-        return LocalNormalizationd("image", float(sigma), float(hparams["window_top"]))
+        top, floor = float(hparams["window_top"]), float(hparams["surroundings_floor"])
+        return LocalNormalizationd("image", float(sigma), top, floor)
     low, high = (float(value) for value in hu)
     return ScaleIntensityRanged("image", low, high, low, high, clip=True)

@@ -28,6 +28,7 @@ HPARAMS = {
     "spacing_mm": [4.0, 3.0, 3.0],
     "divisor": 4,
     "surroundings_mm": 25.0,
+    "surroundings_floor": 0.02,
     "window_top": 3.0,
     "region": [20, 16, 16],
 }

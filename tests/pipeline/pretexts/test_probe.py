@@ -20,6 +20,7 @@ HPARAMS: dict[str, Any] = {
     "spacing_mm": [8.0, 4.0, 4.0],
     "divisor": [1, 4, 4],
     "surroundings_mm": 25.0,
+    "surroundings_floor": 0.02,
     "window_top": 3.0,
     "crop": [3, 16, 16],
     "in_channels": 3,

@@ -66,6 +66,8 @@ class RandRelativePositiond(MapTransform, Randomizable):
         gap: voxels between the cubes along the axis on which they lie, before jitter (D, H, W).
         jitter: largest shift of the query along each axis, in voxels (D, H, W); at most the gap, so that
             cubes never overlap.
+        masked_border: voxels along the faces of both cubes that take the mean of what is left (D, H, W):
+            what a network still knows then, it does not know from edges that run over the border.
 
     Shape:
         - image ``(C, D, H, W)``, a ``MetaTensor`` whose affine says where the patient's sides are, to
@@ -85,14 +87,21 @@ class RandRelativePositiond(MapTransform, Randomizable):
         cube: Sequence[int],
         gap: Sequence[int],
         jitter: Sequence[int],
+        masked_border: Sequence[int] = (0, 0, 0),
     ) -> None:
         MapTransform.__init__(self, keys)
-        for name, values in (("cube", cube), ("gap", gap), ("jitter", jitter)):
+        settings = {"cube": cube, "gap": gap, "jitter": jitter, "masked_border": masked_border}
+        for name, values in settings.items():
             if len(values) != 3 or any(int(v) != v or v < (name == "cube") for v in values):
                 raise ValueError(f"{name} must be three numbers of voxels, got {list(values)}")
         if any(j > g for j, g in zip(jitter, gap, strict=True)):
             raise ValueError(f"jitter must be at most gap, got {list(jitter)} and {list(gap)}")
+        if any(2 * border >= side for border, side in zip(masked_border, cube, strict=True)):
+            raise ValueError(
+                f"masked_border must leave something of the cube, got {list(masked_border)} of {list(cube)}"
+            )
         self.cube, self.gap, self.jitter = (np.asarray(v, int) for v in (cube, gap, jitter))
+        self.masked_border = [int(border) for border in masked_border]
 
     def draw(self, shape: Sequence[int], codes: Sequence[str]) -> CubePair:
         """Draw a pair of cubes.
@@ -133,6 +142,16 @@ class RandRelativePositiond(MapTransform, Randomizable):
             raise ValueError("image must be a MetaTensor: without an affine nobody knows which side is which")
         codes = nibabel.aff2axcodes(np.asarray(image.affine, float))
         pair = self.draw(image.shape[1:], codes)
-        result[key] = cut_cubes(image.as_subclass(torch.Tensor), pair, self.cube.tolist()).contiguous()
+        cubes = cut_cubes(image.as_subclass(torch.Tensor), pair, self.cube.tolist())
+        result[key] = _mask_borders(cubes, self.masked_border)
         result[target] = torch.tensor(pair.label)
         return result
+
+
+def _mask_borders(cubes: torch.Tensor, border: Sequence[int]) -> torch.Tensor:
+    """Cubes ``(2 C, D, H, W)`` whose borders are the mean of their insides."""
+    inside = (slice(None), *(slice(n, size - n) for n, size in zip(border, cubes.shape[1:], strict=True)))
+    kept = cubes[inside]
+    masked = kept.mean(dim=(1, 2, 3), keepdim=True).expand(cubes.shape).clone()
+    masked[inside] = kept
+    return masked

@@ -202,7 +202,25 @@ def test_an_axis_without_room_is_left_out_and_none_at_all_is_an_error() -> None:
         transform({"image": torch.zeros(1, 20, 20, 20)})
 
 
+def test_masked_borders_say_nothing_and_the_label_is_the_same() -> None:
+    cubes = {}
+    for border in ((0, 0, 0), (1, 1, 0)):
+        transform = RandRelativePositiond(KEYS, (4, 4, 4), (2, 2, 2), (1, 1, 1), border)
+        transform.set_random_state(seed=3)
+        found = transform({"image": volume()})
+        cubes[border] = (found["image"], int(found["label"]))
+    (whole, label), (masked, same) = cubes.values()
+    assert label == same
+    inside = (slice(None), slice(1, 3), slice(1, 3), slice(None))
+    assert torch.equal(masked[inside], whole[inside])
+    for member, kept in zip(masked, whole[inside], strict=True):
+        assert torch.allclose(member[[0, 3]], kept.mean())
+        assert torch.allclose(member[:, [0, 3]], kept.mean())
+
+
 def test_impossible_cubes_are_named() -> None:
+    with pytest.raises(ValueError, match="masked_border must leave something of the cube"):
+        RandRelativePositiond(KEYS, (4, 4, 4), (1, 1, 1), (0, 0, 0), (2, 0, 0))
     with pytest.raises(ValueError, match="jitter must be at most gap"):
         RandRelativePositiond(KEYS, (4, 4, 4), (1, 1, 1), (2, 0, 0))
     with pytest.raises(ValueError, match="cube must be three numbers of voxels, got .*0"):

@@ -105,7 +105,7 @@ def test_a_task_after_another_starts_from_its_frozen_encoder(tmp_path: Path) -> 
         (
             {"options": {"hparams": {"spacing_mm": [5, 2, 2]}}, "pretexts": ["rotation"]},
             rf"pretexts must have the trunk of {LIVER}, rotation of {TASKS} differs in spacing_mm: "
-            r"\[7.7, 3.0, 3.0\] there, \[5, 2, 2\] here",
+            r"\[7.7, 4.0, 4.0\] there, \[5, 2, 2\] here",
         ),
         (
             {"options": {"hparams": {"features": [15]}}},

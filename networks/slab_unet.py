@@ -39,7 +39,7 @@ def slabs(volume: torch.Tensor, slices: int) -> torch.Tensor:
 
 
 class SlabUNet(UNet):
-    """A 2-D U-Net over the slices of a volume.
+    """A 2-D U-Net over the slices of a volume, or over slabs that were cut before.
 
     Args:
         slices: of a slab, odd: the slice that is segmented and its neighbors.
@@ -51,7 +51,9 @@ class SlabUNet(UNet):
 
     Shape:
         - input ``(B, 1, D, H, W)``, H and W multiples of the trunk's stride; output
-          ``(B, out_channels, D, H, W)``.
+          ``(B, out_channels, D, H, W)``;
+        - or slabs ``(B, slices, H, W)``; output ``(B, out_channels, H, W)``, of their middle slices. A
+          training sees more scans a step by them.
 
     Raises:
         ValueError: if slices is even; in a call, if the image has several channels.
@@ -80,5 +82,7 @@ class SlabUNet(UNet):
         return self._segment(image)
 
     def _segment(self, image: torch.Tensor) -> torch.Tensor:
+        if image.dim() == 4:
+            return self.head(self.decoder(self.trunk(image)))
         found = self.head(self.decoder(self.trunk(slabs(image, self.slices))))
         return found.unflatten(0, (image.shape[0], image.shape[2])).transpose(1, 2)

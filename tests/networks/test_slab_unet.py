@@ -99,3 +99,11 @@ def test_an_even_number_of_slices_is_refused(slices: int) -> None:
 def test_several_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"volume must be \(B, 1, D, H, W\), got \[1, 2, 7, 8, 12\]"):
         network()(torch.zeros(1, 2, 7, 8, 12))
+
+
+def test_a_slab_gives_what_its_middle_slice_has_in_the_volume() -> None:
+    net, images = network(), volumes()
+    with torch.no_grad():
+        found = net(images[:, 0, 2:5])
+        assert found.shape == (2, 2, 8, 12)
+        assert torch.allclose(found, net(images)[:, :, 3], atol=1e-6)

@@ -44,7 +44,7 @@ def write_leaderboard(folder: Path, **changes: Any) -> Path:
         "pretexts": ["local_contrastive"],
         "split": "draws.json",
         "budgets": [2],
-        "options": {**common, "hparams": {**small, "crop": [2, 32, 32], "crops_per_epoch": 4}},
+        "options": {**common, "hparams": {**small, "crop": [2, 32, 32], "slabs_per_epoch": 4}},
         "pretraining_options": {
             **common,
             "hparams": {**small, "crop": [3, 32, 32], "items_per_epoch": 8, "watched_items": 4},

@@ -149,6 +149,8 @@ def _describe_network(folder: Path, input_shape: Sequence[int]) -> None:
     file = folder / "configs" / "metadata.json"
     metadata = read_json(file)
     image, pred = only_tensor(metadata, "inputs"), only_tensor(metadata, "outputs")
+    if len(input_shape) != 1 + len(image["spatial_shape"]):
+        return  # trained on slabs, used on volumes: the one says nothing about the other
     sizes = zip(image["spatial_shape"], input_shape[1:], strict=True)
     image["spatial_shape"] = [said if isinstance(said, str) else int(real) for said, real in sizes]
     image["num_channels"] = int(input_shape[0])

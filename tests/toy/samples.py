@@ -188,6 +188,7 @@ def abdomen_mr_liver_segmentation(folder: Path) -> Sample:
     alone.mkdir()
     shutil.copy(scans / "01_image.nii.gz", alone)
     small = {"fold": 0, "hparams#max_epochs": 1, "hparams#slabs_per_epoch": 4, "hparams#crop": [4, 32, 32]}
+    small |= {"hparams#batch_size": 2}  # two steps
     return Sample({"dataset_dir": str(scans), **small}, {"dataset_dir": str(alone)})
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from toy.kidney_ct import Oracle, kidney_ct
 
-from siamed.pipeline.kidneys import label_scores
 from siamed.pipeline.kidneys.label_scores import KidneyScorer
+from siamed.pipeline.segmentation import label_scores
 
 
 @pytest.fixture

@@ -82,7 +82,6 @@ class SlabUNet(UNet):
         return self._segment(image)
 
     def _segment(self, image: torch.Tensor) -> torch.Tensor:
-        if image.dim() == 4:
-            return self.head(self.decoder(self.trunk(image)))
-        found = self.head(self.decoder(self.trunk(slabs(image, self.slices))))
-        return found.unflatten(0, (image.shape[0], image.shape[2])).transpose(1, 2)
+        is_slab = image.dim() == 4
+        found = self.head(self.decoder(self.trunk(image if is_slab else slabs(image, self.slices))))
+        return found if is_slab else found.unflatten(0, (image.shape[0], image.shape[2])).transpose(1, 2)

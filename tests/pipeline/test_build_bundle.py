@@ -147,6 +147,18 @@ def test_a_network_of_another_input_is_described_as_it_is(
     assert told["outputs"]["pred"]["channel_def"] == {"0": "left", "1": "right"}
 
 
+def test_a_network_trained_on_slabs_stays_described_as_it_is_used(
+    weights: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"network": weights}, tmp_path / "best.pt")
+    made = build_bundle(TOY, tmp_path / "best.pt", tmp_path / "made", input_shape=(3, 16, 16, 16))
+    before, after = (
+        json.loads((root / "configs" / "metadata.json").read_text())["network_data_format"]
+        for root in (TOY, made)
+    )
+    assert after == before
+
+
 def test_a_block_that_an_overlay_replaced_is_the_trained_bundles_own(
     weights: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_training_that_fails_says_why_without_the_way_there(scans: Path, tmp_p
     assert ran.exit_code == 1
     assert "Traceback" not in ran.output
     assert "Failed to" not in ran.output
+    assert "expected input" in ran.output.replace("\n", " ")
 
 
 def test_scans_of_several_forms_are_all_brought_into_one(

@@ -4,7 +4,7 @@ Claim: making items never starves the training: for every task of the bundle the
 time an item, in one process and one thread, than the step does (forward, loss, backward, optimizer), so that
 one loading process keeps up. Everything is as the bundle's train configuration has it: transforms, network,
 batch size, precision. The scan is a phantom of the size that a volume of CHAOS has when it is read
-(36 x 128 x 128 at 7.7 x 3 x 3 mm), already preprocessed, as it lies in the training's cache. Each repeat
+(36 x 96 x 96 at 7.7 x 4 x 4 mm), already preprocessed, as it lies in the training's cache. Each repeat
 makes a batch and trains on it, tasks taking turns; medians, the first round left out.
 
 Run: ``python benchmarks/pretext_throughput.py --out pretext_throughput.json``.
@@ -34,7 +34,7 @@ from siamed.pipeline.pretexts.pretrain import find_pretexts
 logger = logging.getLogger("pretext_throughput")
 
 BUNDLE = "abdomen_mr_ssl_pretraining"
-SIZE, SPACING_MM = (36, 128, 128), (7.7, 3.0, 3.0)
+SIZE, SPACING_MM = (36, 96, 96), (7.7, 4.0, 4.0)
 
 
 def phantom() -> MetaTensor:

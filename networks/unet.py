@@ -109,6 +109,7 @@ class UNetDecoder(nn.Module):
                 _norm(group_size, above),
                 True,
                 halves=False,
+                is_pad=False,  # sides are multiples of the stride
             )
             for below, above in zip(list(features)[:0:-1], list(features)[-2::-1], strict=True)
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from monai.data.utils import set_rnd
 from monai.transforms import Compose, MapTransform, Randomizable
 
 __all__ = ["RandViewsd"]
@@ -26,7 +26,7 @@ class RandViewsd(MapTransform, Randomizable):
     Raises:
         ValueError: for less than two views; in a call, if a view has another shape than the first.
 
-    Randomness: one seed a view, drawn with ``self.R``.
+    Randomness: that of the transforms, seeded once with this one.
     """
 
     def __init__(self, keys: Hashable, transforms: Sequence[Callable[..., Any]], views: int = 2) -> None:
@@ -37,12 +37,19 @@ class RandViewsd(MapTransform, Randomizable):
             raise ValueError(f"views must be at least 2, got {views}")
         self.transforms, self.views = Compose(list(transforms)), int(views)
 
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandViewsd:
+        """Seed this transform, and from it those of the views."""
+        super().set_random_state(seed, state)
+        self.transforms.set_random_state(seed=int(self.R.randint(2**31 - 1)))
+        return self
+
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         key = self.keys[0]
         found: list[torch.Tensor] = []
         for _ in range(self.views):
-            set_rnd(self.transforms, seed=int(self.R.randint(2**31 - 1)))
             view = self.transforms({key: result[key]})[key]
             found.append(torch.as_tensor(view).as_subclass(torch.Tensor))
         shapes = {tuple(view.shape) for view in found}

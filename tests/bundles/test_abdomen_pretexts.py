@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from monai.data.utils import list_data_collate
+from monai.transforms import Compose
 from toy.samples import SAMPLES
 
 from siamed.pipeline.bundles import bundle_parser, bundle_path
@@ -81,6 +83,20 @@ def test_a_task_is_put_together_from_parts_that_fit(task: str, scans: str) -> No
     shown = [{**item, "pred": answer.detach()} for item, answer in zip(items, pred, strict=True)]
     picture = parser.get_parsed_content("pretext#picture")
     assert len(draw_items(picture, shown).axes) >= len(draw_items(picture, items).axes) >= len(items)
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_sizes_as_they_are_configured_go_through_the_network(task: str) -> None:
+    parser = bundle_parser(BUNDLE, "train", overlays=TASKS[task])
+    parser["device"] = torch.device("cpu")
+    # A scan of CHAOS after preprocessing: slices from superior to inferior, anterior to posterior, right to left.
+    affine = torch.zeros(4, 4)
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = -7.7, -4.0, -4.0, 1.0
+    scan = MetaTensor(torch.rand(1, 36, 96, 96), affine=affine)
+    item = Compose(parser.get_parsed_content("pretext#transforms"))({"image": scan})
+    with torch.no_grad():
+        pred = parser.get_parsed_content("network").eval()(item["image"][None])
+    assert torch.isfinite(pred).all()
 
 
 def test_the_adversary_is_saved_with_the_training(scans: str, tmp_path: Path) -> None:

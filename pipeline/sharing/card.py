@@ -59,7 +59,8 @@ weights.
 
 
 def model_card(bundle: str, metadata: Mapping[str, Any], readme: str) -> str:
-    """The text of ``docs/README.md`` with the model card in it.
+    """The text of ``docs/README.md`` with the model card in it; links to what lies outside the bundle's
+    folder, which would be dead where it is shared, become plain text.
 
     Args:
         bundle: its name.
@@ -83,7 +84,8 @@ def model_card(bundle: str, metadata: Mapping[str, Any], readme: str) -> str:
             "command": figures.get("command", ""),
         }
     )
-    before, section, after = without_card(readme).partition("\n## ")
+    alone = _LINK_OUTSIDE.sub(r"\1", without_card(readme))
+    before, section, after = alone.partition("\n## ")
     return f"{before.rstrip()}\n\n{text.rstrip()}\n{section}{after}"
 
 
@@ -120,6 +122,7 @@ def figure_rows(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[
             yield name, f"{value}" + (f" ({interval[0]} to {interval[1]})" if interval else "")
 
 
+_LINK_OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./){2}[^)]*\)")  # from docs/, two folders up
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
 
 

@@ -89,7 +89,7 @@ def test_a_task_is_put_together_from_parts_that_fit(task: str, scans: str) -> No
 def test_sizes_as_they_are_configured_go_through_the_network(task: str) -> None:
     parser = bundle_parser(BUNDLE, "train", overlays=TASKS[task])
     parser["device"] = torch.device("cpu")
-    # A scan of CHAOS after preprocessing: slices from superior to inferior, anterior to posterior, right to left.
+    # A scan of CHAOS after preprocessing: to inferior, to posterior, to the left.
     affine = torch.zeros(4, 4)
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = -7.7, -4.0, -4.0, 1.0
     scan = MetaTensor(torch.rand(1, 36, 96, 96), affine=affine)

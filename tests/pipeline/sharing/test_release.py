@@ -179,4 +179,11 @@ def test_a_card_is_put_in_once(released: Path) -> None:
     text = (released / "docs" / "README.md").read_text()
     metadata = json.loads((released / "configs" / "metadata.json").read_text())
     assert model_card("toy_bundle", metadata, text) == text
+
+
+def test_links_out_of_the_bundle_become_text(trained: Path) -> None:
+    metadata = json.loads((trained / "configs" / "metadata.json").read_text())
+    links = "[more](../../../docs/more.md), [sibling](../../b/docs/README.md), [own](../LICENSE), [web](https://example.org/../../x)"
+    text = model_card("toy_bundle", metadata, f"# A\n\n{links}\n\n## Data\n")
+    assert "more, sibling, [own](../LICENSE), [web](https://example.org/../../x)" in text
     assert "Model card" not in without_card(text)

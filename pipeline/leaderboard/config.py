@@ -13,6 +13,7 @@ A YAML file in MONAI's configuration language (``@name`` refers to another entry
     budgets: [2, 4]
     options: {dataset_dir: scans}              # of every downstream training
     pretraining_options: {dataset_dir: scans}  # of every pretraining
+    pretrained_in: null                        # OUT of a leaderboard: its pretrainings are taken
     scorer: {_target_: siamed.pipeline.segmentation.label_scores.DiceScorer, ...}
 
 Each task is a source and an arm of its name, compared with the arm ``scratch``. The encoder is handed on; so
@@ -46,7 +47,7 @@ __all__ = ["DECODER_OPTION", "SCRATCH", "read_leaderboard"]
 SCRATCH = "scratch"
 _REQUIRED = {"name", "bundle", "pretraining", "budgets", "scorer"}
 _SHARED = {"name", "bundle", "split", "folds", "seeds", "budgets", "options", "scorer"}
-_KEYS = _REQUIRED | _SHARED | {"pretexts", "pretraining_split", "pretraining_options"}
+_KEYS = _REQUIRED | _SHARED | {"pretexts", "pretraining_split", "pretraining_options", "pretrained_in"}
 DECODER_OPTION = "pretrained_decoder"
 
 
@@ -110,13 +111,20 @@ def read_leaderboard(path: str | Path, overrides: Mapping[str, Any] | None = Non
     tasks = _with_those_before(compared, pretraining, known, theirs)
     for name, task in tasks.items():
         _check_trunk(name, pretraining, task, bundle, downstream)
+    earlier, own_split = got.get("pretrained_in"), got.get("pretraining_split")
+    if earlier and own_split:
+        raise ValueError(
+            f"pretrained_in must come without a pretraining_split: its runs have theirs, got {own_split!r}"
+        )
     sources = {
-        name: {
+        name: {"run": f"{earlier}/sources/{name}/fold_{{fold}}", "after": task.after}
+        if earlier
+        else {
             "bundle": pretraining,
             "overlays": known[name],
             "options": {"freeze": True, **theirs} if task.after else theirs,
             "after": task.after,
-            "split": got.get("pretraining_split"),
+            "split": own_split,
         }
         for name, task in tasks.items()
     }

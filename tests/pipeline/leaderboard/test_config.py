@@ -73,6 +73,20 @@ def test_a_decoder_is_handed_on_where_the_downstream_network_has_the_same(tmp_pa
     assert arms["scratch"].options == {}
 
 
+def test_the_pretrainings_of_an_earlier_leaderboard_are_taken(tmp_path: Path) -> None:
+    experiment = read(tmp_path, {"pretexts": ["local_contrastive"], "pretrained_in": "runs/liver"})
+    assert list(experiment.sources) == ["global_contrastive", "local_contrastive"]
+    local = experiment.sources["local_contrastive"]
+    assert (local.run, local.after) == (
+        "runs/liver/sources/local_contrastive/fold_{fold}",
+        "global_contrastive",
+    )
+    assert local.bundle is None
+    assert experiment.arms["local_contrastive"].options == {"pretrained_decoder": True}
+    with pytest.raises(ValueError, match="pretrained_in must come without a pretraining_split"):
+        read(tmp_path, {"pretrained_in": "runs/liver", "pretraining_split": "draws.json"})
+
+
 def test_a_task_after_another_starts_from_its_frozen_encoder(tmp_path: Path) -> None:
     experiment = read(tmp_path, {"pretexts": ["local_contrastive", "rotation"]})
     assert list(experiment.sources) == ["global_contrastive", "local_contrastive", "rotation"]

@@ -7,7 +7,7 @@ of the body within a few centimeters, weighed by a Gaussian [D-0075].
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -46,11 +46,17 @@ def normalize_locally(
         return np.zeros_like(image)
     body = ndimage.binary_fill_holes(image > 0.1 * bright).astype(np.float32)
     sigma = [sigma_mm / spacing for spacing in spacing_mm]
-    share = ndimage.gaussian_filter(body, sigma, mode="nearest")
-    around = ndimage.gaussian_filter(np.minimum(image, bright) * body, sigma, mode="nearest") / (
-        share + _BORDER
-    )
+    around = _blurred(np.minimum(image, bright) * body, sigma) / (_blurred(body, sigma) + _BORDER)
     return np.clip(image / (around + floor * bright), 0.0, top)
+
+
+def _blurred(image: np.ndarray, sigma: Sequence[float]) -> np.ndarray:
+    """``ndimage.gaussian_filter``, edges repeated. Its kernels may be longer than the image, so that a matrix
+    along each axis does the same in a fifth of the time."""
+    for axis, (size, width) in enumerate(zip(image.shape, sigma, strict=True)):
+        matrix = ndimage.gaussian_filter1d(np.eye(size, dtype=np.float32), width, axis=0, mode="nearest")
+        image = np.moveaxis(np.tensordot(matrix, image, axes=(1, axis)), 0, axis)
+    return image
 
 
 class LocalNormalizationd(MapTransform):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from scipy import ndimage
 
 from siamed.transforms.local_normalization import LocalNormalizationd, normalize_locally
 
@@ -52,6 +53,16 @@ def test_noise_around_the_body_stays_dark_under_a_higher_floor() -> None:
     dark, bright = (normalize_locally(image, (2.0, 2.0, 4.0), 5.0, 3.0, floor)[0] for floor in (0.1, 0.001))
     assert bright.max() > 1
     assert dark.max() < 0.5
+
+
+@pytest.mark.parametrize("sigma_mm", [5.0, 200.0])
+def test_the_surroundings_are_those_of_a_plain_gaussian(sigma_mm: float) -> None:
+    image, spacing = scan(), (2.0, 3.0, 4.0)
+    sigma = [sigma_mm / size for size in spacing]
+    body = np.minimum(image, 100) / 100  # of which the blocks are no brighter part
+    share = ndimage.gaussian_filter(body, sigma, mode="nearest")
+    expected = np.clip(image / (100 * share / (share + 0.05) + 0.1 * 100), 0, 3)
+    np.testing.assert_allclose(normalize_locally(image, spacing, sigma_mm, 3.0, 0.1), expected, atol=1e-4)
 
 
 def test_nothing_stays_nothing_and_foreign_input_is_refused() -> None:

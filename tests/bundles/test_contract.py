@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow
+from monai.transforms.traits import RandomizableTrait
 from toy.samples import SAMPLES
 from toy.training import TOY, untrained_weights
 
 from siamed.pipeline.build_bundle import MAX_WEIGHTS_MB, build_bundle
-from siamed.pipeline.bundles import bundle_info, load_network
+from siamed.pipeline.bundles import bundle_info, bundle_parser, load_network
 from siamed.pipeline.sharing.release import build_release
 from siamed.pipeline.sharing.verify import verify_bundle
 
@@ -132,6 +133,20 @@ def test_every_component_it_names_exists(bundle: Path, name: str) -> None:
         if (pydoc.locate(target) if "." in target else locator.get_component_module_name(target)) is None
     ]
     assert missing == []
+
+
+def test_what_it_caches_is_cached_whole(bundle: Path) -> None:
+    # MONAI stops caching at the first transform that it takes for random: a Compose within a Compose is one.
+    parser = bundle_parser(str(bundle), "train")
+    cached = [
+        f"{part}#{name}"
+        for part in ("train", "validate")
+        for name, entry in parser[part].items()
+        if isinstance(entry, dict) and entry.get("_target_") == "CacheDataset"
+    ]
+    for entry in cached:
+        transform = parser.get_parsed_content(parser[entry]["transform"].removeprefix("@"))
+        assert not [step for step in transform.transforms if isinstance(step, RandomizableTrait)], entry
 
 
 def test_it_is_sound_and_builds_to_the_same_zip_twice(bundle: Path, tmp_path: Path) -> None:

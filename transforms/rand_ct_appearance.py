@@ -7,8 +7,8 @@ then streaks run from what is dense.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ from scipy import ndimage
 
 from .tissues import KIDNEY, PHASES, TISSUES
 
-__all__ = ["CTAppearance", "RandCTAppearanced", "draw_appearance", "render_ct"]
+__all__ = ["INGREDIENTS", "CTAppearance", "RandCTAppearanced", "draw_appearance", "render_ct"]
 
+INGREDIENTS = ("texture", "partial_volume", "noise", "streaks")
+"""What an image has beside the means of its tissues, and may be drawn without."""
 _MIN_HU, _MAX_HU = -1024.0, 3071.0
 _DENSE_HU = 250.0
 
@@ -50,13 +52,16 @@ class CTAppearance:
     seed: int
 
 
-def draw_appearance(rng: np.random.RandomState, varied: float = 1.0) -> CTAppearance:
+def draw_appearance(
+    rng: np.random.RandomState, varied: float = 1.0, without: Collection[str] = ()
+) -> CTAppearance:
     """Draw an appearance.
 
     Args:
         rng: where all randomness comes from.
         varied: factor on the width of every range of Hounsfield units: 0 gives textbook means, 1 the ranges
             of :data:`~siamed.transforms.tissues.TISSUES`.
+        without: some of :data:`INGREDIENTS`; all else is drawn as it would be with them.
     """
     phase = PHASES[rng.randint(len(PHASES))]
     means, textures = [], []
@@ -67,7 +72,7 @@ def draw_appearance(rng: np.random.RandomState, varied: float = 1.0) -> CTAppear
         textures.append(rng.uniform(*tissue.texture_hu))
     thick = rng.uniform(0.4, 2.2)
     in_plane = rng.uniform(0.5, 1.6)
-    return CTAppearance(
+    drawn = CTAppearance(
         mean_hu=tuple(means),
         texture_hu=tuple(textures),
         texture_mm=rng.uniform(2.0, 8.0),
@@ -77,6 +82,13 @@ def draw_appearance(rng: np.random.RandomState, varied: float = 1.0) -> CTAppear
         streak_hu=rng.uniform(10.0, 60.0) if rng.rand() < 0.15 else 0.0,
         seed=int(rng.randint(2**31 - 1)),
     )
+    nothing: dict[str, dict[str, Any]] = {
+        "texture": {"texture_hu": (0.0,) * len(TISSUES)},
+        "partial_volume": {"blur_mm": (0.0, 0.0, 0.0)},
+        "noise": {"noise_hu": 0.0},
+        "streaks": {"streak_hu": 0.0},
+    }
+    return replace(drawn, **{key: value for name in without for key, value in nothing[name].items()})
 
 
 def render_ct(tissues: np.ndarray, drawn: CTAppearance, spacing_mm: Sequence[float]) -> np.ndarray:
@@ -132,15 +144,27 @@ class RandCTAppearanced(MapTransform, Randomizable):
         image_key: where the image goes, HU.
         label_key: where the mask goes: 1 in kidneys, 0 elsewhere.
         varied: see :func:`draw_appearance`.
+        without: see there.
+
+    Raises:
+        ValueError: if ``without`` names what there is not; in a call, if the map is none of one channel.
 
     Randomness: the appearance, drawn with ``self.R``.
     """
 
     def __init__(
-        self, keys: Hashable, image_key: str = "image", label_key: str = "label", varied: float = 1.0
+        self,
+        keys: Hashable,
+        image_key: str = "image",
+        label_key: str = "label",
+        varied: float = 1.0,
+        without: Sequence[str] = (),
     ) -> None:
         MapTransform.__init__(self, keys)
+        if not set(without) <= set(INGREDIENTS):
+            raise ValueError(f"without must name some of {list(INGREDIENTS)}, got {list(without)}")
         self.image_key, self.label_key, self.varied = image_key, label_key, float(varied)
+        self.without = tuple(without)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
@@ -151,7 +175,7 @@ class RandCTAppearanced(MapTransform, Randomizable):
             )
         spacing = np.linalg.norm(np.asarray(tissues.affine, float)[:3, :3], axis=0)
         numbers = tissues.as_tensor()[0].numpy()
-        image = render_ct(numbers, draw_appearance(self.R, self.varied), spacing)
+        image = render_ct(numbers, draw_appearance(self.R, self.varied, self.without), spacing)
         mask = np.isin(numbers, KIDNEY).astype(np.float32)
         for key, array in ((self.image_key, image), (self.label_key, mask)):
             result[key] = MetaTensor(torch.from_numpy(array)[None], affine=tissues.affine)

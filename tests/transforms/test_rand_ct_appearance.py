@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 
 from siamed.transforms.rand_ct_appearance import (
+    INGREDIENTS,
     CTAppearance,
     RandCTAppearanced,
     draw_appearance,
@@ -79,6 +82,31 @@ def test_drawn_means_lie_in_the_ranges_of_one_phase() -> None:
     assert seen == set(PHASES)
     means = draw_appearance(rng, varied=0.0).mean_hu
     assert means[tissue_number("muscle")] == pytest.approx(55)
+
+
+@pytest.mark.parametrize("left_out", INGREDIENTS)
+def test_an_ingredient_can_be_left_out_and_the_others_stay_as_drawn(left_out: str) -> None:
+    fields = {
+        "texture": "texture_hu",
+        "partial_volume": "blur_mm",
+        "noise": "noise_hu",
+        "streaks": "streak_hu",
+    }
+    for seed in range(12):  # streaks are seldom
+        drawn, less = (
+            draw_appearance(np.random.RandomState(seed), without=without) for without in ((), (left_out,))
+        )
+        differing = {
+            f.name for f in dataclasses.fields(drawn) if getattr(drawn, f.name) != getattr(less, f.name)
+        }
+        assert differing <= {fields[left_out]}
+        assert not np.any(getattr(less, fields[left_out]))
+        if left_out != "streaks":
+            assert differing
+    transform = RandCTAppearanced("tissues", without=[left_out])
+    assert transform.without == (left_out,)
+    with pytest.raises(ValueError, match=r"without must name some of \['texture', .*, got \['kernel'\]"):
+        RandCTAppearanced("tissues", without=["kernel"])
 
 
 def test_the_transform_gives_image_and_mask_and_draws_alike_by_the_same_seed() -> None:

@@ -41,7 +41,7 @@ from siamed.pipeline.synthesis.prepare import map_items
 from siamed.pipeline.synthesis.render import rendered
 from siamed.transforms.split_kidneys import LEFT, RIGHT, body_midline, split_kidneys
 
-__all__ = ["main", "score_case", "segmented_sides", "summarize"]
+__all__ = ["main", "rendered_cases", "score_case", "segmented_sides", "summarize"]
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +123,17 @@ def _mean(values: np.ndarray) -> float:
     return float(kept.mean()) if len(kept) else float("nan")
 
 
+def rendered_cases(items: Sequence[Mapping[str, Any]], seed: int) -> Iterator[LabelledCase]:
+    """Maps of tissues as cases, see :func:`~siamed.pipeline.synthesis.render.rendered`."""
+    for item, image, label in rendered(items, seed):
+        truth = np.asarray(label[0]) > 0
+        yield LabelledCase(item["map_id"], item["subject_id"], item["origin"], image, truth)
+
+
 def _maps(maps: Path, split: Path, fold: int | None, seed: int, every: int) -> Iterator[LabelledCase]:
     origins = ("kits19", "chaos")
     items = [item for origin in origins for item in map_items(maps, split, fold, "validation", [origin])]
-    for item, image, label in rendered(items[::every], seed):
-        truth = np.asarray(label[0]) > 0
-        yield LabelledCase(item["map_id"], item["subject_id"], item["origin"], image, truth)
+    return rendered_cases(items[::every], seed)
 
 
 def _cases(chosen: argparse.Namespace, split: Path, fold: int | None) -> Iterator[LabelledCase]:

@@ -40,17 +40,22 @@ class DiceScorer:
         """
         segmenter = Segmenter(*run_network(run))
         found: dict[str, np.ndarray] = {}
-        for case in labelled_cases(self.dataset_dir, self.labels, subjects):
+        for case in self.cases(subjects):
             sums = found.setdefault(case.subject_id, np.zeros((len(self.parts), 2)))
             for part, score in self.scores(case, segmenter):
                 sums[self.parts.index(part)] += score, 1
         return found
+
+    def cases(self, subjects: Sequence[str]) -> Iterator[LabelledCase]:
+        """What is scored of these subjects."""
+        return labelled_cases(self.dataset_dir, self.labels, subjects)
 
     def scores(self, case: LabelledCase, segmenter: Segmenter) -> Iterator[tuple[str, float]]:
         """A case's Dice, each with the part that it is of."""
         yield self.parts[0], dice(segmenter(case.image) >= THRESHOLD, case.truth)
 
     def figure(self, summed: np.ndarray) -> np.ndarray:
-        """Mean Dice, from sums ``(..., 2)``: ``(...)``."""
+        """Mean Dice, from sums ``(..., 2)``: ``(...)``; NaN where there is nothing to score."""
         summed = np.asarray(summed, float)
-        return summed[..., 0] / summed[..., 1]
+        with np.errstate(invalid="ignore"):
+            return summed[..., 0] / summed[..., 1]

@@ -7,10 +7,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from toy.kidney_ct import Oracle, kidney_ct
 
-from siamed.pipeline.kidneys.label_scores import KidneyScorer
+from siamed.pipeline.kidneys.label_scores import KidneyScorer, MapScorer
 from siamed.pipeline.segmentation import label_scores
+from siamed.pipeline.synthesis.prepare import MapRow, write_maps
+from siamed.transforms.tissues import tissue_number
 
 
 @pytest.fixture
@@ -39,3 +42,46 @@ def test_the_figure_is_the_mean_over_kidneys() -> None:
     sums = np.array([[[1.5, 2], [1.0, 1], [0.5, 1]], [[3.0, 4], [1.0, 2], [2.0, 2]]])
     assert scorer.figure(sums).tolist() == [[0.75, 1.0, 0.5], [0.75, 0.5, 1.0]]
     assert len(scorer.parts) == sums.shape[1]
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Path:
+    """Two bodies drawn around the kidneys of one patient, two of another, one of an MR scan."""
+    tissues = np.full((16, 20, 30), tissue_number("muscle"), np.uint8)
+    for start in (3, 21):
+        tissues[4:12, 8:14, start : start + 6] = tissue_number("renal cortex")
+    whose = [("a", "kits19"), ("a", "kits19"), ("b", "kits19"), ("b", "kits19"), ("c", "chaos")]
+    rows = [MapRow.save(tmp_path, f"{s}{i}", s, origin, tissues, 3.0) for i, (s, origin) in enumerate(whose)]
+    write_maps(tmp_path, rows)
+    return tmp_path
+
+
+def test_kidneys_of_maps_are_scored_by_what_the_maps_were_made_from(
+    maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_scores, "Segmenter", lambda *_: blind)
+    monkeypatch.setattr(label_scores, "run_network", lambda run: (None, {}))
+    scorer = MapScorer(maps, every=2)
+    assert scorer.parts == ("kidneys of all maps", "in drawn bodies", "in bodies of MR scans")
+    found = scorer.statistics(Path("run"), ["b", "c"])
+    assert {name: sums.tolist() for name, sums in found.items()} == {
+        "b": [[0, 2], [0, 2], [0, 0]],  # two kidneys of one map: every second one is scored
+        "c": [[0, 2], [0, 0], [0, 2]],
+    }
+    assert scorer.figure(found["b"]).tolist()[:2] == [0, 0]
+    assert np.isnan(scorer.figure(found["b"])[2])
+
+
+def test_every_training_is_shown_the_same_renderings(maps: Path) -> None:
+    scorer = MapScorer(maps)
+    first, again = ([case.image for case in scorer.cases(["a", "c"])] for _ in range(2))
+    assert len(first) == 3
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not torch.equal(first[0], first[1])
+    with pytest.raises(ValueError, match="every must be 1 or more, got 0"):
+        MapScorer(maps, every=0)
+
+
+def blind(image: torch.Tensor) -> np.ndarray:
+    """A segmenter that finds nothing."""
+    return np.zeros(image.shape[1:], np.float32)

@@ -12,6 +12,7 @@ import yaml
 
 from siamed.networks.vgg_m import BRANCH_POINTS
 from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.experiments.train_bundle import check_entries
 from siamed.pipeline.label_efficiency.config import Budget, Experiment, read_experiment
 from siamed.pipeline.label_efficiency.experiment import _warn_of_seen
 from siamed.pipeline.label_efficiency.plan import (
@@ -21,6 +22,7 @@ from siamed.pipeline.label_efficiency.plan import (
     write_split,
 )
 from siamed.pipeline.tasks import SPIDER
+from siamed.transforms.rand_ct_appearance import INGREDIENTS
 
 FOLDS = [[f"s{i}" for i in range(start, start + 5)] for start in (0, 5, 10)]
 
@@ -217,6 +219,12 @@ def test_shipped_experiments_can_be_read(tmp_path: Path) -> None:
     assert branches.scorer.parts == tuple(task.name for task in SPIDER)
     ingredients = read_experiment(folder / "ingredients.yaml", {"crops_file": "c.npz", "volumes": "v"})
     assert len(ingredients.scorer.parts) == 2 * len(SPIDER)
+    rendered = bundle_path("kidney_ct_segmentation")
+    ingredients = read_experiment(rendered / "configs" / "ingredients.yaml", {"dataset_dir": "maps"})
+    for arm in ingredients.arms.values():
+        check_entries(arm.name, str(rendered), {**ingredients.options, **arm.options})
+    assert ingredients.arms["means_alone"].options["hparams#without"] == list(INGREDIENTS)
+    assert len(ingredients.scorer.parts) == 3
     phantom = read_experiment(folder / "label_efficiency_phantom.yaml", {"cohort": str(tmp_path)})
     assert phantom.split == tmp_path / "folds.json"
     assert phantom.options["hparams#slices"] == 9

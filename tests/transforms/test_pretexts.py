@@ -11,6 +11,9 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from nibabel.orientations import axcodes2ornt, ornt_transform
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from siamed.transforms.rand_offset_patches import (
     OffsetPair,
@@ -128,6 +131,26 @@ def test_the_label_is_the_turn() -> None:
         assert torch.equal(done["image"], quarter_turn(source.as_tensor(), int(done["label"])))
         seen.add(int(done["label"]))
     assert seen == set(range(10))
+
+
+@pytest.mark.parametrize(("turns", "lowest", "highest"), [("in_plane", 0.19, 0.31), ("all", 0.26, 0.34)])
+def test_thick_slices_tell_turns_out_of_their_plane_without_any_anatomy(
+    turns: str, lowest: float, highest: float
+) -> None:
+    # Noise in thick slices, resampled to cubes: three numbers, how rough it is along each axis, tell
+    # along which of them the slices lay. In their plane they tell nothing (chance 1/4); of all ten turns they
+    # tell which of three groups it is, so that 3/10 are right where chance is 1/10.
+    generator = torch.Generator().manual_seed(0)
+    transform = RandQuarterTurnd(KEYS, turns).set_random_state(seed=0)
+    rough, labels = [], []
+    for _ in range(900):
+        thick = torch.randn(1, 1, 17, 32, 32, generator=generator)
+        noise = torch.nn.functional.interpolate(thick, (32, 32, 32), mode="trilinear")[0]
+        done = transform({"image": noise})
+        rough.append([float(done["image"].diff(dim=axis).abs().mean()) for axis in (1, 2, 3)])
+        labels.append(int(done["label"]))
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(rough[:450], labels[:450])
+    assert lowest < model.score(rough[450:], labels[450:]) < highest
 
 
 def test_thick_slices_are_turned_in_their_plane_alone() -> None:

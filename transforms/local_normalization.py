@@ -52,7 +52,7 @@ def normalize_locally(
 
 def _blurred(image: np.ndarray, sigma: Sequence[float]) -> np.ndarray:
     """``ndimage.gaussian_filter``, edges repeated. Its kernels may be longer than the image, so that a matrix
-    along each axis does the same in a fifth of the time."""
+    along each axis does the same with less work."""
     for axis, (size, width) in enumerate(zip(image.shape, sigma, strict=True)):
         matrix = ndimage.gaussian_filter1d(np.eye(size, dtype=np.float32), width, axis=0, mode="nearest")
         image = np.moveaxis(np.tensordot(matrix, image, axes=(1, axis)), 0, axis)

@@ -59,7 +59,7 @@ class MapScorer(DiceScorer):
 
     def cases(self, subjects: Sequence[str]) -> Iterator[LabelledCase]:
         """The maps of these subjects, rendered."""
-        items = [item for item in all_maps(self.dataset_dir) if item["subject_id"] in set(subjects)]
+        items = [item for item in all_maps(self.dataset_dir) if item["subject_id"] in subjects]
         chosen = [item for item in items if item["origin"] == "chaos"]  # few: all of them
         chosen += [item for item in items if item["origin"] == "kits19"][:: self.every]
         return rendered_cases(chosen, self.seed)

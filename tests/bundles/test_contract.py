@@ -144,6 +144,7 @@ def test_what_it_caches_is_cached_whole(bundle: Path) -> None:
         for name, entry in parser[part].items()
         if isinstance(entry, dict) and entry.get("_target_") == "CacheDataset"
     ]
+    assert bool(cached) == ("CacheDataset" in targets(parser.get()))
     for entry in cached:
         transform = parser.get_parsed_content(parser[entry]["transform"].removeprefix("@"))
         assert not [step for step in transform.transforms if isinstance(step, RandomizableTrait)], entry

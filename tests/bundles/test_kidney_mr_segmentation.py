@@ -15,6 +15,7 @@ from toy.samples import SAMPLES
 from siamed.networks.dense_unet import DenseUNet
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_weights
 from siamed.pipeline.datasets.splits import fold_parts
+from siamed.pipeline.experiments.train_bundle import check_entries
 from siamed.pipeline.experiments.transfer import passport, with_pretrained_trunk
 from siamed.pipeline.kidneys.label_scores import KidneyScorer
 from siamed.pipeline.label_efficiency.config import read_experiment
@@ -62,7 +63,7 @@ def test_the_encoder_of_the_side_proxy_loads_by_its_passport(tmp_path: Path) -> 
             {"spacing_mm": [7.7, 3.0, 3.0]},
             r"spacing_mm: \[7.7, 4.0, 4.0\] there, \[7.7, 3.0, 3.0\] here",
         ),
-        (PROXY, {"surroundings_mm": 30.0}, "surroundings_mm: 25.0 there, 30.0 here"),
+        (PROXY, {"surroundings_mm": 30.0}, "surroundings_mm: 200.0 there, 30.0 here"),
         ("kidney_ct_siamese_pretraining", {}, r"window_hu: \[-80, 300\] there, None here"),
     ],
 )
@@ -112,9 +113,22 @@ def test_the_experiment_pretrains_on_each_folds_own_patients() -> None:
         "same_side_without_labels": {"dataset_dir": "MIRRORED"},
     }
     assert {source.bundle for source in experiment.sources.values()} == {PROXY}
-    assert experiment.options == {"dataset_dir": "SCANS", "labels": [2, 3]}
+    assert (experiment.options["dataset_dir"], experiment.options["labels"]) == ("SCANS", [2, 3])
+    check_entries("options", NAME, experiment.options)
     assert isinstance(experiment.scorer, KidneyScorer)
     assert (experiment.scorer.dataset_dir, experiment.scorer.labels) == ("SCANS", [2, 3])
     assert (experiment.folds, experiment.seeds) == ((0, 1, 2, 3), (0, 1, 2))
     training_subjects = len(fold_parts(experiment.split, 0, "training"))
     assert [budget.of(training_subjects) for budget in experiment.budgets] == [1, 2, 4, 8, 12]
+
+
+def test_the_experiment_by_epoch_takes_its_pretrainings_and_the_whole_schedule() -> None:
+    given = {"dataset_dir": "SCANS", "pretrained": "OUT/sources/same_side/fold_{fold}"}
+    experiment = read_experiment(CONFIGS / "by_epoch.yaml", given)
+    assert experiment.sources["same_side"].run == "OUT/sources/same_side/fold_{fold}"
+    assert {name: arm.source for name, arm in experiment.arms.items()} == {
+        "scratch": None,
+        "siamese": "same_side",
+    }
+    assert experiment.options == {"dataset_dir": "SCANS", "labels": [2, 3]}
+    assert experiment.folds == (0, 1, 2, 3)

@@ -204,6 +204,7 @@ def kidney_mr_segmentation(folder: Path) -> Sample:
     for name in "ab":
         nib.save(nib.Nifti1Image(image, affine), folder / "scans" / f"{name}.nii.gz")
     small = {"fold": 0, "hparams#max_epochs": 1, "hparams#crops_per_epoch": 2, "hparams#crop": [16, 32, 32]}
+    small["hparams#crop_to_turn"] = [16, 48, 48]
     return Sample({"dataset_dir": str(folder), **small}, {"dataset_dir": str(folder / "scans")})
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from siamed.pipeline.experiments.files import replace_file, sha256_of
 
-from .index import INDEX, Entry, merge, read_index, write_index
+from .download import fetch_text
+from .index import INDEX, Entry, index_text, merge, read_index, write_index
 from .release import build_release
+from .sources import Source
 
 __all__ = ["publish", "upload"]
 
@@ -62,7 +64,8 @@ def _remove(folder: Path) -> None:
 
 
 def upload(folder: str | Path, repository: str) -> str:
-    """Put a published folder into a Hugging Face repository, made where it is missing.
+    """Put a published folder into a Hugging Face repository, made where it is missing; what the repository's
+    index names besides stays there.
 
     Args:
         folder: as :func:`publish` leaves it.
@@ -72,19 +75,28 @@ def upload(folder: str | Path, repository: str) -> str:
         The address of the commit.
 
     Raises:
-        ValueError: if the folder has no index.
-        huggingface_hub.errors.HfHubHTTPError: if the server refuses.
+        ValueError: if the folder has no index, or the repository has one of its versions with other bytes.
+        huggingface_hub.errors.HfHubHTTPError: if the server refuses, as it does where somebody else published
+            in the meantime.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
-    if not (Path(folder) / INDEX).is_file():
+    folder = Path(folder)
+    if not (folder / INDEX).is_file():
         raise ValueError(f"folder must be one that was published, {folder} has no {INDEX}")
     api = HfApi()
     api.create_repo(repository, exist_ok=True)
-    done = api.upload_folder(
-        repo_id=repository,
-        folder_path=folder,
-        allow_patterns=["*.zip", "*.zip.sha256", INDEX],
-        commit_message="Publish bundles",
+    found = api.model_info(repository)
+    entries: list[Entry] = []
+    if INDEX in {file.rfilename for file in found.siblings or ()}:
+        source = Source(huggingface=repository)
+        entries = read_index(fetch_text(source.index_address(), source.headers()), "")
+    for entry in read_index((folder / INDEX).read_text("utf-8"), ""):
+        entries = merge(entries, entry)
+    files = sorted([*folder.glob("*.zip"), *folder.glob("*.zip.sha256")])
+    operations = [CommitOperationAdd(file.name, file) for file in files]
+    operations.append(CommitOperationAdd(INDEX, index_text(entries).encode()))
+    done = api.create_commit(
+        repository, operations, commit_message="Publish bundles", parent_commit=found.sha
     )
     return str(done.commit_url)

@@ -76,7 +76,7 @@ class Source:
         """
         if self.url is not None:
             return Promise(name, version, self.url, self._hash(), None)
-        address = self._index_address()
+        address = self.index_address()
         entry = choose(read_index(fetch_text(address, self.headers()), address), name, version)
         return Promise(entry.name, entry.version, entry.url, entry.sha256, entry.size)
 
@@ -106,7 +106,12 @@ class Source:
             )
         return match[1]
 
-    def _index_address(self) -> str:
+    def index_address(self) -> str:
+        """Where the index lies.
+
+        Raises:
+            ValueError: if no source is given, or one that is no such address.
+        """
         if self.github is not None:
             parts = self.github.split("/")
             if len(parts) != 3 or not all(parts):

@@ -52,9 +52,34 @@ def test_a_folder_goes_to_a_hugging_face_repository_and_comes_back(site: Path, t
         assert said.splitlines()[0].endswith("/lab/bundles/commit/0")
         assert sorted(name.split("/")[-1] for name in server.files) == sorted(p.name for p in site.iterdir())
         downloads = [row for row in server.asked if row[0] == "GET" and "/resolve/main/" in row[1]]
-        assert len(downloads) == 2
+        assert len(downloads) == 2  # index and zip; before the first upload there is no index to read
         assert all(authorization == "Bearer hf_test" for _, _, authorization in downloads)
     assert sums_faults(tmp_path / "b" / "toy_bundle") == []
+
+
+UPLOAD = "import sys; from siamed.pipeline.sharing.publish import upload; upload(sys.argv[1], 'lab/bundles')"
+
+
+def test_what_others_published_in_a_repository_stays_in_its_index(site: Path, tmp_path: Path) -> None:
+    others = [
+        {"name": "others_bundle", "version": "1.0.0", "url": "o.zip", "sha256": "0" * 64, "size": 1},
+        {"name": "toy_bundle", "version": "0.0.1", "url": "t.zip", "sha256": "1" * 64, "size": 1},
+    ]
+    with hub() as server:
+        variables = {"HF_ENDPOINT": server.url, "HF_TOKEN": "hf_test", "HF_HOME": str(tmp_path)}
+        variables["HF_HUB_OFFLINE"] = "0"
+        index = {"schema": "siamed/index/1", "bundles": others}
+        server.files["lab/bundles/index.json"] = json.dumps(index).encode()
+        run(sys.executable, "-c", UPLOAD, str(site), cwd=tmp_path, **variables)
+        (own,) = json.loads((site / "index.json").read_text("utf-8"))["bundles"]
+        assert json.loads(server.files["lab/bundles/index.json"])["bundles"] == [*others, own]
+
+        changed = {**own, "sha256": "2" * 64}
+        before = json.dumps({**index, "bundles": [changed]}).encode()
+        server.files["lab/bundles/index.json"] = before
+        said = run(sys.executable, "-c", UPLOAD, str(site), cwd=tmp_path, status=1, **variables)
+        assert "was published with other bytes" in said.stderr
+        assert server.files["lab/bundles/index.json"] == before
 
 
 def test_monai_downloads_and_runs_it_without_our_help(web: tuple[Web, Path], tmp_path: Path) -> None:

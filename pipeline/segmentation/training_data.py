@@ -57,7 +57,7 @@ class FixedDataset(Dataset):
     """Items to watch a training by: what their transform draws is drawn alike each time.
 
     Args:
-        items: some data set's.
+        items: some data set's; each is asked for when it is needed, so that a cache is theirs to keep.
         transform: may be random.
         seed: of what is drawn; each item has its own.
         every: takes every n-th item.
@@ -72,11 +72,13 @@ class FixedDataset(Dataset):
         every: int = 1,
         length: int | None = None,
     ) -> None:
-        taken = [items[place] for place in range(0, len(items), every)]
-        count = len(taken) if length is None else int(length)
-        super().__init__([taken[place % len(taken)] for place in range(count)], transform)
-        self.seed = int(seed)
+        super().__init__(items, transform)
+        self.seed, self.taken = int(seed), range(0, len(items), every)
+        self.length = len(self.taken) if length is None else int(length)
+
+    def __len__(self) -> int:
+        return self.length
 
     def _transform(self, index: int) -> Any:
         set_rnd(self.transform, seed=epoch_seed(self.seed, 0, index))
-        return super()._transform(index)
+        return super()._transform(self.taken[index % len(self.taken)])

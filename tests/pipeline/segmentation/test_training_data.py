@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ignite.engine import Engine, Events
-from monai.transforms import RandShiftIntensity
+from monai.transforms import Compose, RandShiftIntensity
 
 from siamed.networks.losses.dice_bce import DiceBCELoss
 from siamed.pipeline.datasets.repeated import RepeatedDataset
@@ -58,3 +60,19 @@ def test_what_is_watched_is_drawn_alike_each_time_and_anew_for_each_place() -> N
     assert len(set(first)) == 5
     assert [float(data[place]) for place in reversed(range(5))] == first[::-1]
     assert len(FixedDataset(range(10), None, seed=0, every=3)) == 4
+
+
+def test_what_is_watched_is_read_when_it_is_asked_for() -> None:
+    asked = []
+
+    class Scans(Sequence[int]):
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, place: Any) -> Any:
+            asked.append(place)
+            return place
+
+    data = FixedDataset(Scans(), Compose([]), seed=0, every=2, length=4)
+    assert (len(data), asked) == (4, [])
+    assert [data[place] for place in range(4)] == asked == [0, 2, 4, 0]

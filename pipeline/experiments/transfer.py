@@ -45,6 +45,7 @@ _INTENSITIES = (
     "surroundings_mm",
     "surroundings_floor",
     "window_top",
+    "bright",
     "mean_std",
 )
 _DENSE = ("width", "growth", "layers", "group_size", *_INTENSITIES)

@@ -4,8 +4,9 @@ Axes of the canonical volume ``(1, D, H, W)``: D from superior to inferior, H fr
 from the patient's right to the left (axis codes "IPL"), so that sides lie alike in every scan. All of it is
 stock MONAI, put together from the hyper-parameters of a bundle: ``spacing_mm`` (D, H, W), ``divisor`` (one,
 or one an axis), ``padding`` ("constant", zeros, where it is not given, or "edge"), and either ``window_hu``
-(CT) or ``surroundings_mm``, ``surroundings_floor`` and ``window_top`` (MR, whose intensities have no unit:
-they are divided by the mean of what lies around, up to a ratio). ``mean_std`` are the mean and the deviation
+(CT) or ``surroundings_mm``, ``surroundings_floor``, ``window_top`` and ``bright`` (MR, whose intensities have
+no unit: they are divided by the mean of what lies around, up to a ratio, see
+:func:`~siamed.transforms.local_normalization.normalize_locally`). ``mean_std`` are the mean and the deviation
 that are taken out; without it they are the scan's own, in which the share of air counts.
 """
 

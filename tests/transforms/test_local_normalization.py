@@ -47,6 +47,21 @@ def test_one_very_bright_thing_does_not_darken_the_rest() -> None:
     assert found.max() == 3.0
 
 
+def test_a_cyst_as_large_as_an_organ_darkens_the_rest_little_beside_the_90th_percentile() -> None:
+    image = scan()
+    image[30:45, 5:20, 4:16] = 1000.0  # one voxel in eighteen
+    kept = {
+        bright: [
+            normalize_locally(x, (2.0, 2.0, 4.0), 200.0, 30.0, 0.1, bright)[20, 30, 10]
+            for x in (scan(), image)
+        ]
+        for bright in ((99.0, 1.0), (90.0, 2.0))
+    }
+    (plain, darkened), (expected, found) = kept[99.0, 1.0], kept[90.0, 2.0]
+    assert darkened < 0.4 * plain
+    assert found > 0.8 * expected
+
+
 def test_noise_around_the_body_stays_dark_under_a_higher_floor() -> None:
     image = scan()
     image[:5] = 4.0  # below what is taken for body

@@ -3,8 +3,8 @@
 Brightness in MR falls off with the distance from a coil, and a scan's highest intensities may be anything's,
 bowel's or fluid's. What a tissue keeps is its ratio to what lies around it: each voxel is divided by the mean
 of the body within a few centimeters, weighed by a Gaussian [D-0075]. What the body is, and how bright it may
-be, goes by a high percentile of the scan; a cyst or a full bowel that takes a few hundredths of the scan moves
-the 99th, and hardly the 90th [D-0084].
+be, goes by a high percentile of the scan; a cyst or a full bowel of a few hundredths of the scan moves the
+99th, and hardly the 90th [D-0084].
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def normalize_locally(
         spacing_mm: along the three axes.
         sigma_mm: of the Gaussian.
         top: ratio beyond which nothing is told apart.
-        floor: share of what is bright that the surroundings are taken to be brighter by, so that noise in air,
-            and what lies in dark surroundings, stays dark.
+        floor: share of what is bright that the surroundings are taken to be brighter by, so that noise in
+            air, and what lies in dark surroundings, stays dark.
         bright: a percentile of the scan and how many times it: what counts as bright. The body is what
             exceeds a tenth of it, with all that it encloses, and nothing adds more than it to its
             surroundings' mean.

@@ -22,6 +22,7 @@ from siamed.networks.dense_encoder import DenseEncoder
 from siamed.networks.unet import UNetEncoder
 from siamed.networks.vgg_m import VGGMTrunk
 from siamed.pipeline.bundles import bundle_hparams, bundle_path, load_weights
+from siamed.pipeline.datasets.splits import fold_parts, held_out
 from siamed.pipeline.experiments.files import read_json, sha256_of
 from siamed.pipeline.experiments.record import RUN_FILE, published_run
 
@@ -194,7 +195,10 @@ def with_pretrained_trunk(
 
 
 def check_left_out(run: Path, split: str | Path, fold: int, what: str) -> None:
-    """A finished run may be a source for a fold only if it left out the same subjects.
+    """A finished run may serve for a fold only if it has not seen that fold's subjects.
+
+    It has not if it left out the same fold of the same split; or if its own split, found where it was with
+    the content it had, trained on none of them.
 
     Args:
         run: folder of the run.
@@ -203,18 +207,28 @@ def check_left_out(run: Path, split: str | Path, fold: int, what: str) -> None:
         what: the argument's name, for the message.
 
     Raises:
-        ValueError: if the run is not finished, or was trained on another split or fold.
+        ValueError: if the run is not finished, or may have seen one of the subjects.
     """
     record = read_json(run / "run.json")
     if record is None or record["status"] != "FINISHED":
         raise ValueError(f"{what} must be finished trainings, {run} is none")
-    same = record["data"].get("split", {}).get("sha256") == sha256_of(split)
-    left_out = (record["config"] or {}).get("fold")
-    if not same or left_out != fold:
+    recorded, config = record["data"].get("split", {}).get("sha256"), record["config"] or {}
+    same = recorded == sha256_of(split)
+    own, left_out = Path(str(config.get("split"))), config.get("fold")
+    if same and left_out == fold:
+        return
+    if not same and own.is_file() and sha256_of(own) == recorded:
+        seen = sorted(set(fold_parts(own, left_out, "training")) & set(held_out(split, fold)))
+        if not seen:
+            return
         raise ValueError(
-            f"{what} must have left out fold {fold} of {Path(split).name}, {run} left out fold {left_out} of "
-            f"{'the same' if same else 'another'} split"
+            f"{what} must have left out fold {fold} of {Path(split).name}, {run} trained on its subject "
+            f"{seen[0]}"
         )
+    raise ValueError(
+        f"{what} must have left out fold {fold} of {Path(split).name}, {run} left out fold {left_out} of "
+        f"{'the same' if same else 'another'} split"
+    )
 
 
 def describe_source(pretrained: str | Path) -> dict[str, Any]:

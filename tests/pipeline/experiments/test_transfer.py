@@ -139,6 +139,22 @@ def test_a_source_for_a_fold_must_have_left_that_fold_out(tmp_path: Path) -> Non
         check_left_out(run, split, 1, "pretrained")
 
 
+def test_a_source_with_lists_of_its_own_must_not_have_trained_on_the_fold(tmp_path: Path) -> None:
+    split = write_json(tmp_path / "folds.json", {"folds": [["a"], ["b"], ["c"]]})
+    own = write_json(tmp_path / "own.json", {"training": ["c"], "validation": ["b"]})
+    data = {"split": {"sha256": sha256_of(own)}}
+    record = {"status": "FINISHED", "data": data, "config": {"split": str(own), "fold": None}}
+    run = tmp_path / "run"
+    write_json(run / "run.json", record)
+    check_left_out(run, split, 0, "pretrained")
+    check_left_out(run, split, 1, "pretrained")
+    with pytest.raises(ValueError, match=r"left out fold 2 of folds.json, .* trained on its subject c"):
+        check_left_out(run, split, 2, "pretrained")
+    write_json(own, {"training": ["a"], "validation": ["b"]})  # no longer what the run was trained by
+    with pytest.raises(ValueError, match="left out fold None of another split"):
+        check_left_out(run, split, 1, "pretrained")
+
+
 DENSE = {"width": 4, "growth": 4, "layers": [1, 1], "group_size": 4}
 SEEN = {"spacing_mm": [7.7, 3.0, 3.0], "surroundings_mm": 25.0, "window_top": 3.0}
 

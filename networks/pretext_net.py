@@ -62,7 +62,7 @@ class PretextNet(nn.Module):
             )
         found = self.trunk(image.unflatten(1, (self.members, -1)).flatten(0, 1))
         features = found[-1] if self.decoder is None else self.decoder(found)
-        return self.head(features.unflatten(0, (len(image), self.members)))
+        return self.head(features.unflatten(0, (-1, self.members)))  # len(image) would fix an export's batch
 
 
 def _layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.data import Dataset
+from monai.data import CacheDataset, Dataset
 from monai.data.utils import set_rnd
 
 from siamed.pipeline.datasets.image_label_folder import segmentation_manifest
@@ -62,6 +62,8 @@ class FixedDataset(Dataset):
         seed: of what is drawn; each item has its own.
         every: takes every n-th item.
         length: draws that many times, from one item after the other; None: once from each.
+        cached: items of which is kept what ``transform`` does before it first draws; a
+            :class:`monai.transforms.Compose` within it counts as drawing.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class FixedDataset(Dataset):
         seed: int,
         every: int = 1,
         length: int | None = None,
+        cached: int = 0,
     ) -> None:
         super().__init__(items, transform)
+        self._made = CacheDataset(items, transform, cache_num=cached, progress=False) if cached else None
         self.seed, self.taken = int(seed), range(0, len(items), every)
         self.length = len(self.taken) if length is None else int(length)
 
@@ -81,4 +85,5 @@ class FixedDataset(Dataset):
 
     def _transform(self, index: int) -> Any:
         set_rnd(self.transform, seed=epoch_seed(self.seed, 0, index))
-        return super()._transform(self.taken[index % len(self.taken)])
+        item = self.taken[index % len(self.taken)]
+        return super()._transform(item) if self._made is None else self._made[item]

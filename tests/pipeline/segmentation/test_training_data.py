@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ignite.engine import Engine, Events
-from monai.transforms import Compose, RandShiftIntensity
+from monai.transforms import Compose, RandShiftIntensity, Transform
+from numpy.typing import NDArray
 
 from siamed.networks.losses.dice_bce import DiceBCELoss
 from siamed.pipeline.datasets.repeated import RepeatedDataset
@@ -76,3 +77,21 @@ def test_what_is_watched_is_read_when_it_is_asked_for() -> None:
     data = FixedDataset(Scans(), Compose([]), seed=0, every=2, length=4)
     assert (len(data), asked) == (4, [])
     assert [data[place] for place in range(4)] == asked == [0, 2, 4, 0]
+
+
+def test_what_is_kept_of_watched_items_is_made_once_and_drawn_like_the_rest() -> None:
+    made = []
+
+    class Read(Transform):
+        def __call__(self, item: float) -> NDArray[np.float64]:
+            made.append(item)
+            return np.full(1, item)
+
+    transform = Compose([Read(), RandShiftIntensity((1.0, 2.0), prob=1.0)])
+    anew = FixedDataset([0.0, 10.0], transform, seed=3, length=5)
+    plain = [float(anew[place]) for place in range(5)]
+    assert len(made) == 5
+    made.clear()
+    kept = FixedDataset([0.0, 10.0], transform, seed=3, length=5, cached=1)
+    assert [float(kept[place]) for place in range(5)] == plain
+    assert sorted(made) == [0.0, 10.0, 10.0]

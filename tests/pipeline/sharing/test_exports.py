@@ -18,6 +18,8 @@ from torch import nn
 from toy.samples import SAMPLES
 from toy.training import TOY, make_data
 
+from siamed.networks.pretext_net import PretextNet, VectorHead
+from siamed.networks.unet import UNetEncoder
 from siamed.pipeline.bundles import load_network
 from siamed.pipeline.experiments.files import sha256_of
 from siamed.pipeline.sharing import exports
@@ -271,6 +273,14 @@ def test_a_group_norm_over_millions_of_values_is_exact_in_onnx(tmp_path: Path) -
     export_network(network, image.shape[1:], file, "onnx")
     assert largest_difference(network, exported_network(file, "onnx"), image) < 1e-5
     assert isinstance(network[0], nn.GroupNorm)  # the network itself stays as it is
+
+
+@pytest.mark.parametrize("format", EXPORTS)
+def test_a_task_whose_items_have_members_is_exported_for_any_batch(format: str, tmp_path: Path) -> None:
+    trunk = UNetEncoder(2, 1, (4, 8), 4)
+    network, file = PretextNet(trunk, VectorHead(8, 2, 4, 3), members=2).eval(), tmp_path / "network"
+    export_network(network, (2, 8, 8), file, format)
+    assert largest_difference(network, exported_network(file, format), torch.rand(3, 2, 8, 8)) < 1e-5
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def normalize_locally(
     sigma_mm: float,
     top: float,
     floor: float,
-    bright: tuple[float, float] = (99.0, 1.0),
+    bright: tuple[float, float],
 ) -> np.ndarray:
     """Divide by the mean of the surroundings.
 
@@ -87,7 +87,7 @@ class LocalNormalizationd(MapTransform):
         sigma_mm: float,
         top: float,
         floor: float,
-        bright: Sequence[float] = (99.0, 1.0),
+        bright: Sequence[float],
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)

@@ -213,22 +213,17 @@ def check_left_out(run: Path, split: str | Path, fold: int, what: str) -> None:
     if record is None or record["status"] != "FINISHED":
         raise ValueError(f"{what} must be finished trainings, {run} is none")
     recorded, config = record["data"].get("split", {}).get("sha256"), record["config"] or {}
-    same = recorded == sha256_of(split)
     own, left_out = Path(str(config.get("split"))), config.get("fold")
-    if same and left_out == fold:
-        return
-    if not same and own.is_file() and sha256_of(own) == recorded:
-        seen = sorted(set(fold_parts(own, left_out, "training")) & set(held_out(split, fold)))
-        if not seen:
-            return
-        raise ValueError(
-            f"{what} must have left out fold {fold} of {Path(split).name}, {run} trained on its subject "
-            f"{seen[0]}"
-        )
-    raise ValueError(
-        f"{what} must have left out fold {fold} of {Path(split).name}, {run} left out fold {left_out} of "
-        f"{'the same' if same else 'another'} split"
-    )
+    if recorded == sha256_of(split):
+        found = "" if left_out == fold else f"left out fold {left_out} of the same split"
+    elif own.is_file() and sha256_of(own) == recorded:
+        watched = {*held_out(split, fold), *fold_parts(split, fold, "validation")}
+        seen = sorted(watched & set(fold_parts(own, left_out, "training")))
+        found = f"trained on its subject {seen[0]}" if seen else ""
+    else:
+        found = f"left out fold {left_out} of another split"
+    if found:
+        raise ValueError(f"{what} must have left out fold {fold} of {Path(split).name}, {run} {found}")
 
 
 def describe_source(pretrained: str | Path) -> dict[str, Any]:

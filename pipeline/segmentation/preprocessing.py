@@ -108,6 +108,6 @@ def _window(hparams: Mapping[str, Any]) -> Transform:
         )
     if hu is None:
         top, floor = float(hparams["window_top"]), float(hparams["surroundings_floor"])
-        return LocalNormalizationd("image", float(sigma), top, floor, hparams.get("bright", (99.0, 1.0)))
+        return LocalNormalizationd("image", float(sigma), top, floor, hparams["bright"])
     low, high = (float(value) for value in hu)
     return ScaleIntensityRanged("image", low, high, low, high, clip=True)

@@ -16,19 +16,9 @@ from urllib.parse import urljoin
 
 from packaging.version import InvalidVersion, Version
 
-from siamed.pipeline.experiments.files import replace_file
+from siamed.pipeline.experiments.files import write_json
 
-__all__ = [
-    "INDEX",
-    "SCHEMA",
-    "Entry",
-    "choose",
-    "index_text",
-    "merge",
-    "read_index",
-    "split_name",
-    "write_index",
-]
+__all__ = ["INDEX", "SCHEMA", "Entry", "choose", "merge", "read_index", "split_name", "write_index"]
 
 INDEX = "index.json"
 SCHEMA = "siamed/index/1"
@@ -138,12 +128,6 @@ def merge(entries: Sequence[Entry], new: Entry) -> list[Entry]:
     return sorted([*entries, new], key=lambda e: (e.name, Version(e.version)))
 
 
-def index_text(entries: Iterable[Entry]) -> str:
-    """The content of ``index.json``."""
-    return json.dumps({"schema": SCHEMA, "bundles": [asdict(e) for e in entries]}, indent=2) + "\n"
-
-
 def write_index(entries: Iterable[Entry], folder: Path) -> Path:
     """Write ``index.json``, whole or not at all."""
-    text = index_text(entries)
-    return replace_file(folder / INDEX, lambda beside: beside.write_text(text, encoding="utf-8"))
+    return write_json(folder / INDEX, {"schema": SCHEMA, "bundles": [asdict(e) for e in entries]})

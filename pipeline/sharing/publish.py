@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from siamed.pipeline.experiments.files import replace_file, sha256_of
 
 from .download import fetch_text
-from .index import INDEX, Entry, index_text, merge, read_index, write_index
+from .index import INDEX, Entry, merge, read_index, write_index
 from .release import build_release
 from .sources import Source
 
@@ -94,9 +95,12 @@ def upload(folder: str | Path, repository: str) -> str:
     for entry in read_index((folder / INDEX).read_text("utf-8"), ""):
         entries = merge(entries, entry)
     files = sorted([*folder.glob("*.zip"), *folder.glob("*.zip.sha256")])
-    operations = [CommitOperationAdd(file.name, file) for file in files]
-    operations.append(CommitOperationAdd(INDEX, index_text(entries).encode()))
-    done = api.create_commit(
-        repository, operations, commit_message="Publish bundles", parent_commit=found.sha
-    )
+    with TemporaryDirectory() as beside:
+        files.append(write_index(entries, Path(beside)))
+        done = api.create_commit(
+            repository,
+            [CommitOperationAdd(file.name, file) for file in files],
+            commit_message="Publish bundles",
+            parent_commit=found.sha,
+        )
     return str(done.commit_url)

@@ -64,6 +64,7 @@ def test_the_encoder_of_the_side_proxy_loads_by_its_passport(tmp_path: Path) -> 
             r"spacing_mm: \[7.7, 4.0, 4.0\] there, \[7.7, 3.0, 3.0\] here",
         ),
         (PROXY, {"surroundings_mm": 30.0}, "surroundings_mm: 200.0 there, 30.0 here"),
+        (PROXY, {"bright": [99.0, 1.0]}, r"bright: \[90.0, 2.0\] there, \[99.0, 1.0\] here"),
         ("kidney_ct_siamese_pretraining", {}, r"window_hu: \[-80, 300\] there, None here"),
     ],
 )

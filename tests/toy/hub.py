@@ -19,6 +19,8 @@ class Hub:
         url: its address.
         files: content by ``OWNER/NAME/FILE``.
         asked: method, path and authorization of each request so far.
+        head: the commit that a new one must name as its parent, if it names one.
+        told: the commit that is said to be the last one; None: ``head``.
         sent_on: address that a file's request is sent on to, by ``OWNER/NAME/FILE``.
     """
 
@@ -26,6 +28,8 @@ class Hub:
     sent_on: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    head: str = "0" * 40
+    told: str | None = None
 
 
 @contextmanager
@@ -65,7 +69,11 @@ def hub() -> Iterator[Hub]:
                 repository = "/".join(path.split("/")[3:5])
                 known = [name for name in running.files if name.startswith(f"{repository}/")]
                 siblings = [{"rfilename": name.removeprefix(f"{repository}/")} for name in known]
-                self.answer(json.dumps({"id": repository, "sha": "0" * 40, "siblings": siblings}).encode())
+                self.answer(
+                    json.dumps(
+                        {"id": repository, "sha": running.told or running.head, "siblings": siblings}
+                    ).encode()
+                )
                 return
             name = path.lstrip("/").replace("/resolve/main", "")
             if name in running.sent_on:
@@ -92,14 +100,18 @@ def hub() -> Iterator[Hub]:
                 self.answer(json.dumps({"files": rows}).encode())
             elif path.endswith("/commit/main"):
                 repository = "/".join(path.split("/")[3:5])
-                for line in content.splitlines():
-                    row = json.loads(line)
+                rows = [json.loads(line) for line in content.splitlines()]
+                header = next(row["value"] for row in rows if row["key"] == "header")
+                if header.get("parentCommit", running.head) != running.head:
+                    self.answer(b'{"error": "a commit has happened since"}', 412)
+                    return
+                for row in rows:
                     if row["key"] == "file":
                         name = f"{repository}/{row['value']['path']}"
                         running.files[name] = base64.b64decode(row["value"]["content"])
                 done = {
                     "success": True,
-                    "commitOid": "0" * 40,
+                    "commitOid": running.head,
                     "commitUrl": f"{running.url}/{repository}/commit/0",
                 }
                 self.answer(json.dumps(done).encode())

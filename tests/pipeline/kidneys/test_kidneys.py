@@ -30,6 +30,7 @@ HPARAMS = {
     "surroundings_mm": 25.0,
     "surroundings_floor": 0.02,
     "window_top": 3.0,
+    "bright": [99.0, 1.0],
     "region": [20, 16, 16],
 }
 RIGHT_BOX, LEFT_BOX = np.s_[40:50, 10:20, 4:16], np.s_[6:18, 10:20, 10:26]

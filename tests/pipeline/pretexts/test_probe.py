@@ -22,6 +22,7 @@ HPARAMS: dict[str, Any] = {
     "surroundings_mm": 25.0,
     "surroundings_floor": 0.02,
     "window_top": 3.0,
+    "bright": [99.0, 1.0],
     "crop": [3, 16, 16],
     "in_channels": 3,
     "spatial_dims": 2,

@@ -12,6 +12,7 @@ from torch import nn
 from siamed.pipeline.segmentation import inference
 from siamed.pipeline.segmentation.inference import Segmenter
 from siamed.pipeline.segmentation.preprocessing import preprocessing
+from siamed.transforms.local_normalization import normalize_locally
 
 HPARAMS = {"spacing_mm": [4.0, 2.0, 2.0], "divisor": 4, "window_hu": [-80, 300], "crop": [8, 16, 16]}
 
@@ -92,6 +93,20 @@ def test_labels_become_one_structure_and_windows_must_be_one() -> None:
         preprocessing({**HPARAMS, "surroundings_mm": 25.0})
     with pytest.raises(ValueError, match="window_hu or surroundings_mm, got neither"):
         preprocessing({**HPARAMS, "window_hu": None})
+
+
+def test_mr_is_shown_beside_its_surroundings_as_its_bundle_says() -> None:
+    image, _ = scan("IPL")
+    plain = np.asarray(image.as_tensor()[0]) + 1100.0  # no value below 0
+    mr = {"surroundings_mm": 50.0, "surroundings_floor": 0.1, "window_top": 3.0, "mean_std": [1.0, 0.5]}
+    for bright in ((99.0, 1.0), (90.0, 0.5)):
+        hparams = {**HPARAMS, **mr, "window_hu": None, "bright": list(bright)}
+        shown = MetaTensor(torch.from_numpy(plain)[None].float(), affine=image.affine)
+        seen = preprocessing(hparams, load=False)({"image": shown})["image"]
+        expected = (normalize_locally(plain, (4.0, 2.0, 2.0), 50.0, 3.0, 0.1, bright) - 1) / 0.5
+        assert len(np.unique(expected.round(3))) > 2
+        inside = tuple(slice(0, size) for size in plain.shape)  # the rest is padding
+        np.testing.assert_allclose(np.asarray(seen[0])[inside], expected, atol=1e-4)
 
 
 def test_volumes_are_padded_to_what_is_asked_with_the_edge_or_with_zeros() -> None:

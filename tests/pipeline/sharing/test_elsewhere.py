@@ -81,6 +81,12 @@ def test_what_others_published_in_a_repository_stays_in_its_index(site: Path, tm
         assert "was published with other bytes" in said.stderr
         assert server.files["lab/bundles/index.json"] == before
 
+        before = json.dumps(index).encode()
+        server.files, server.told = {"lab/bundles/index.json": before}, "1" * 40
+        said = run(sys.executable, "-c", UPLOAD, str(site), cwd=tmp_path, status=1, **variables)
+        assert "a commit has happened since" in said.stderr
+        assert server.files == {"lab/bundles/index.json": before}
+
 
 def test_monai_downloads_and_runs_it_without_our_help(web: tuple[Web, Path], tmp_path: Path) -> None:
     server, folder = web

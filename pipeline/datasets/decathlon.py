@@ -8,7 +8,7 @@ A task of several modalities (Task01 brain tumors, Task05 prostate) holds 4-D im
 is trained here takes one channel, and which one is for the user to say, by saving it as a 3-D file. This is
 told by ``modality`` alone, no image is opened.
 
-A case is a subject unless ``subjects.csv`` says otherwise, which it should where a person has several images.
+Whose a case is, ``subjects.csv`` or its name tells, see :mod:`~siamed.pipeline.datasets.subjects`.
 """
 
 from __future__ import annotations

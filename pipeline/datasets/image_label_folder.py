@@ -2,7 +2,8 @@
 
 ``NAME_image.nii.gz`` beside ``NAME_label.nii.gz``; or ``imagesTr/NAME.nii.gz`` (``images/``) with
 ``labelsTr/NAME.nii.gz`` (``labels/``), where the image may end in ``_0000`` as nnU-Net counts channels. NAME
-is the case and, unless a table ``subjects.csv`` (``case_id``, ``subject_id``) says otherwise, the subject.
+is the case; the subject is told by ``subjects.csv`` or by NAME, see
+:mod:`~siamed.pipeline.datasets.subjects`.
 """
 
 from __future__ import annotations

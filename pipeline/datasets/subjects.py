@@ -1,4 +1,11 @@
-"""Who the scans of a folder are of: the table ``subjects.csv`` (``case_id``, ``subject_id``) beside them."""
+"""Who the scans of a folder are of: the table ``subjects.csv`` (``case_id``, ``subject_id``) beside them,
+or the names of the files.
+
+Without a table ``anna_t1`` and ``anna_t2`` of one folder are scans of one subject, as are ``anna/t1`` and
+``anna/t2``, and in a BIDS data set all of ``sub-01/``, whatever the session: see
+:func:`~siamed.pipeline.scans.identity.subject_from_stem`. Files of one name in two folders are of two
+subjects.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from siamed.pipeline.experiments.files import replace_file
+from siamed.pipeline.scans.identity import subject_from_stem
 
 __all__ = ["read_subjects", "subjects_of", "write_subjects"]
 
@@ -31,18 +39,18 @@ def read_subjects(folder: str | Path) -> dict[str, str] | None:
 
 
 def subjects_of(folder: str | Path, cases: Iterable[str]) -> dict[str, str]:
-    """Subject of each case; without a table each case is a subject of its own.
+    """Subject of each case, by the table or else by the case's name, see the module.
 
     Args:
         folder: where ``subjects.csv`` may lie.
-        cases: ids of the cases.
+        cases: ids of the cases: paths below the folder, without endings, or names.
 
     Raises:
         ValueError: if the table lacks a case or a column.
     """
     known = read_subjects(folder)
     if known is None:
-        return {case: case for case in cases}
+        return {case: _subject_by_name(case) for case in cases}
     wanted = list(cases)
     lacking = [case for case in wanted if not known.get(case)]
     if lacking:
@@ -50,6 +58,14 @@ def subjects_of(folder: str | Path, cases: Iterable[str]) -> dict[str, str]:
             f"{_TABLE} must name the subject of every case, it lacks {lacking[0]!r}: add a row for it"
         )
     return {case: known[case] for case in wanted}
+
+
+def _subject_by_name(case: str) -> str:
+    *folders, name = case.split("/")
+    person = subject_from_stem(name)
+    if person in folders:  # sub-01/ses-1/anat/sub-01_ses-1_T2w
+        folders = folders[: folders.index(person)]
+    return "/".join([*folders, person] if person else folders) or case
 
 
 def write_subjects(folder: str | Path, subjects: Mapping[str, str]) -> Path:

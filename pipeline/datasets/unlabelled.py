@@ -4,8 +4,8 @@ A folder in a layout that :mod:`~siamed.pipeline.datasets.image_label_folder` kn
 layout. Any other gives every NIfTI file in it and below, but for hidden ones and those that are named as
 label maps (:func:`~siamed.pipeline.scans.discover.is_label_file`); the case is then the path below the folder
 without its ending, ``site_a/scan_1``. ``subjects.csv`` says which cases are of one subject, see
-:mod:`~siamed.pipeline.datasets.subjects`; without it each case is a subject of its own, and two scans of one
-person may end on both sides. DICOM is brought into this form by
+:mod:`~siamed.pipeline.datasets.subjects`; without it the names of the files do, and two scans of one person
+whose names do not say so may end on both sides. DICOM is brought into this form by
 :mod:`~siamed.pipeline.datasets.import_scans`.
 """
 

@@ -28,6 +28,8 @@ _HEX_DIGITS = 16
 _SEQUENCE_SUFFIX = re.compile(
     r"(?i)(^|[_\-. ]+)(t1w?|t2w?|(t2[_\-. ]?)?space|stir|flair|pdw?|dixon|image|img|mri?|tse)$"
 )
+# The entity that begins every file name of a BIDS data set: sub-01_ses-2_T2w.
+_BIDS_SUBJECT = re.compile(r"sub-[0-9A-Za-z]+(?=_|$)")
 _FILE_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img", ".dcm", ".ima")
 
 
@@ -54,16 +56,25 @@ def file_stem(path: Path) -> str:
     return name
 
 
+def subject_from_stem(stem: str) -> str:
+    """Return what a file's name says of the person, which may be nothing (``t2``).
+
+    What BIDS names a subject (``sub-01`` of ``sub-01_ses-2_T2w``) [gorgolewski2016bids]; else the stem
+    without the words that name a contrast, so that ``7_t1`` and ``7_t2_SPACE`` are one person.
+    """
+    if match := _BIDS_SUBJECT.match(stem):
+        return match[0]
+    while match := _SEQUENCE_SUFFIX.search(stem):
+        stem = stem[: match.start()]
+    return stem
+
+
 def subject_from_file(path: Path) -> str:
     """Return the text that stands for the person in a file without a patient id.
 
-    The stem without the words that name a contrast, so that ``7_t1.mha`` and ``7_t2_SPACE.mha`` are one
-    person; where nothing is left (``anna/t2.nii.gz``), the folder's name.
+    See :func:`subject_from_stem`; where the name says nothing (``anna/t2.nii.gz``), the folder's name.
     """
-    stem = file_stem(path)
-    while match := _SEQUENCE_SUFFIX.search(stem):
-        stem = stem[: match.start()]
-    return stem or path.resolve().parent.name
+    return subject_from_stem(file_stem(path)) or path.resolve().parent.name
 
 
 def key_file() -> Path:

@@ -65,6 +65,28 @@ def test_scans_of_one_subject_stay_on_one_side(tmp_path: Path) -> None:
         unlabelled_items(tmp_path, None, None, "training")
 
 
+def test_names_tell_scans_of_one_subject_where_no_table_does(tmp_path: Path) -> None:
+    bids = [f"sub-{n}/ses-{k}/anat/sub-{n}_ses-{k}_T2w.nii.gz" for n in (1, 2) for k in (1, 2)]
+    touch(tmp_path, *bids, "anna/t1.nii", "anna/t2.nii", "ben_t1.nii", "ben_t2_SPACE.nii", "t2.nii")
+    touch(tmp_path, "a/1.nii", "b/1.nii", "a/site/eve_t1.nii", "a/site/eve/eve_t2.nii")
+    found = {row.case_id: row.subject_id for row in unlabelled_manifest(tmp_path).scans}
+    assert found == {
+        "sub-1/ses-1/anat/sub-1_ses-1_T2w": "sub-1",
+        "sub-1/ses-2/anat/sub-1_ses-2_T2w": "sub-1",
+        "sub-2/ses-1/anat/sub-2_ses-1_T2w": "sub-2",
+        "sub-2/ses-2/anat/sub-2_ses-2_T2w": "sub-2",
+        "anna/t1": "anna",
+        "anna/t2": "anna",
+        "ben_t1": "ben",
+        "ben_t2_SPACE": "ben",
+        "t2": "t2",
+        "a/1": "a/1",
+        "b/1": "b/1",
+        "a/site/eve_t1": "a/site/eve",
+        "a/site/eve/eve_t2": "a/site/eve",
+    }
+
+
 def test_every_fifth_subject_is_held_out_in_the_order_of_numbers() -> None:
     training, held = watch_split([str(n) for n in (12, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10)])
     assert held == ["5", "10"]

@@ -64,7 +64,6 @@ def test_a_volume_comes_as_a_nifti_file_on_the_scans_grid() -> None:
     assert (image.shape, image.get_data_dtype()) == ((4, 5, 6, 2), np.float32)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(SAMPLES) - {"toy_bundle"}))
 def test_a_shipped_bundle_answers_both_columns_and_writes_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -123,7 +123,7 @@ def test_the_experiment_pretrains_on_each_folds_own_patients() -> None:
     assert [budget.of(training_subjects) for budget in experiment.budgets] == [1, 2, 4, 8, 12]
 
 
-def test_the_experiment_by_epoch_takes_its_pretrainings_and_the_whole_schedule() -> None:
+def test_the_experiment_by_epoch_takes_its_pretrainings_and_its_own_steps() -> None:
     given = {"dataset_dir": "SCANS", "pretrained": "OUT/sources/same_side/fold_{fold}"}
     experiment = read_experiment(CONFIGS / "by_epoch.yaml", given)
     assert experiment.sources["same_side"].run == "OUT/sources/same_side/fold_{fold}"
@@ -131,5 +131,6 @@ def test_the_experiment_by_epoch_takes_its_pretrainings_and_the_whole_schedule()
         "scratch": None,
         "siamese": "same_side",
     }
-    assert experiment.options == {"dataset_dir": "SCANS", "labels": [2, 3]}
+    assert experiment.options == {"dataset_dir": "SCANS", "labels": [2, 3], "hparams#max_epochs": 6}
+    check_entries("options", NAME, experiment.options)
     assert experiment.folds == (0, 1, 2, 3)

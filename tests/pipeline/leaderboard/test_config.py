@@ -158,6 +158,7 @@ def test_the_shipped_ones_can_be_read_from_anywhere(tmp_path: Path, monkeypatch:
     board = read_leaderboard(folder / "leaderboard.yaml", {"dataset_dir": "mine", "pretexts": ["rotation"]})
     assert len(cells(board)) == 2 * 2 * 3 * 3
     assert board.split == folder / "draws.json"
+    assert board.options["hparams#max_epochs"] == 4
     assert board.sources["rotation"].options["dataset_dir"] == "mine"
     paper = read_experiment(folder / "label_efficiency.yaml", {"dataset_dir": "mine"})
     assert list(paper.arms) == ["scratch", "masked_pixels", "global_contrastive", "global_local"]

@@ -161,6 +161,7 @@ def test_the_shipped_ones_can_be_read_from_anywhere(tmp_path: Path, monkeypatch:
     assert board.options["hparams#max_epochs"] == 4
     assert board.sources["rotation"].options["dataset_dir"] == "mine"
     paper = read_experiment(folder / "label_efficiency.yaml", {"dataset_dir": "mine"})
+    assert paper.options["hparams#max_epochs"] == 8
     assert list(paper.arms) == ["scratch", "masked_pixels", "global_contrastive", "global_local"]
     assert [cell.subjects for cell in cells(paper) if (cell.arm, cell.fold) == ("scratch", 0)] == [
         1,

@@ -133,4 +133,4 @@ def test_the_experiment_by_epoch_takes_its_pretrainings_and_its_own_steps() -> N
     }
     assert experiment.options == {"dataset_dir": "SCANS", "labels": [2, 3], "hparams#max_epochs": 6}
     check_entries("options", NAME, experiment.options)
-    assert experiment.folds == (0, 1, 2, 3)
+    assert (experiment.folds, experiment.seeds) == ((0, 1, 2, 3), (0, 1, 2))

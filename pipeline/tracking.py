@@ -150,7 +150,7 @@ class TrackRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._log_to_file()
         self.record = RunRecord(self.folder if training else self.folder / "evaluation")
-        store = MlflowStore(self.uri, self.name, self.folder)
+        store = MlflowStore(self.uri, self.name)
         self._close_stale()
         resumed = int(engine.state.epoch) if training else 0
         pretrained = (self.config or {}).get("pretrained")
@@ -193,7 +193,7 @@ class TrackRun:
         recorded, name = record.stale.get("tracking_uri"), record.stale["name"]
         here = recorded in (None, without_credentials(self.uri))
         at_ms = int(record.path.stat().st_mtime * 1000)
-        mark_killed(self.uri if here else str(recorded), self.name, self.folder, name, at_ms)
+        mark_killed(self.uri if here else str(recorded), self.name, name, at_ms)
         record.close_stale()
         log.info("the run %s had been killed: it is marked so", name)
 
@@ -346,7 +346,7 @@ class TrackedExperiment:
         self.uri = tracking_store(output_dir, tracking_uri)
         self.name, self.described = name, dict(described)
         self.record = RunRecord(output_dir)
-        self.store = MlflowStore(self.uri, experiment, output_dir)
+        self.store = MlflowStore(self.uri, experiment)
         self._status = ("FINISHED", "")
         self._signal: Any = None
 

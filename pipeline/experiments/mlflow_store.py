@@ -1,9 +1,9 @@
 """One run in an MLflow store: parameters, numbers by epoch, figures, files, and how it ended.
 
-Without a tracking URI the store is ``sqlite:///<output_dir>/mlruns.db`` with its artifacts in
-``<output_dir>/mlruns``. The argument ``tracking_uri`` wins over the variable ``MLFLOW_TRACKING_URI``, which
-wins over that default [D-0030]. This module and :mod:`siamed.pipeline.experiments.mlflow_registry` alone
-import mlflow.
+Without a tracking URI the store is ``sqlite:///<output_dir>/mlruns.db``. Artifacts of a sqlite store lie in
+``mlruns`` beside its file, so that a store of many trainings is in no training's folder. The argument
+``tracking_uri`` wins over the variable ``MLFLOW_TRACKING_URI``, which wins over that default [D-0030]. This
+module and :mod:`siamed.pipeline.experiments.mlflow_registry` alone import mlflow.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _UID = "siamed.uid"
+_SQLITE = "sqlite:///"
 _MAX_PARAM = 5000  # characters; MLflow refuses more than 6000
 
 
@@ -60,12 +61,19 @@ def tracking_store(output_dir: str | Path, tracking_uri: str | None = None) -> s
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        return f"sqlite:///{Path(output_dir).absolute() / 'mlruns.db'}"
+        return f"{_SQLITE}{Path(output_dir).absolute() / 'mlruns.db'}"
     if "://" not in uri or uri.startswith("file:"):
         raise ValueError(
             f"tracking_uri must be a server or database such as sqlite:////folder/mlruns.db, got {uri!r}"
         )
     return uri
+
+
+def _artifacts_beside(uri: str) -> str | None:
+    """``mlruns`` beside a sqlite file; None of other stores, which know a place themselves."""
+    if not uri.startswith(_SQLITE):
+        return None
+    return (Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute().parent / "mlruns").as_uri()
 
 
 def without_credentials(uri: str) -> str:
@@ -92,19 +100,18 @@ class MlflowStore:
     Args:
         uri: of :func:`tracking_store`.
         experiment: name of the experiment, made where it is missing.
-        output_dir: where a sqlite store's artifacts go (``mlruns`` in it).
     """
 
-    def __init__(self, uri: str, experiment: str, output_dir: str | Path) -> None:
+    def __init__(self, uri: str, experiment: str) -> None:
         self.uri = uri
         self.client = mlflow_client(uri)
         found = self.client.get_experiment_by_name(experiment)
         if found is not None:
             self.experiment_id = found.experiment_id
         else:
-            local = uri.startswith("sqlite:")
-            place = (Path(output_dir).absolute() / "mlruns").as_uri() if local else None
-            self.experiment_id = self.client.create_experiment(experiment, artifact_location=place)
+            self.experiment_id = self.client.create_experiment(
+                experiment, artifact_location=_artifacts_beside(uri)
+            )
         self.run_id = ""
 
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
@@ -169,18 +176,17 @@ class MlflowStore:
             log.warning("the tracking store refused an entry: %s", error)
 
 
-def mark_killed(uri: str, experiment: str, output_dir: str | Path, name: str, at_ms: int) -> None:
+def mark_killed(uri: str, experiment: str, name: str, at_ms: int) -> None:
     """Mark a run KILLED where it is still RUNNING; a store that cannot be reached costs the mark.
 
     Args:
         uri: of the store that has the run.
         experiment: see :class:`MlflowStore`.
-        output_dir: see there.
         name: the run's unique name.
         at_ms: when it ended, milliseconds since 1970.
     """
     try:
-        store = MlflowStore(uri, experiment, output_dir)
+        store = MlflowStore(uri, experiment)
         runs = store.client.search_runs([store.experiment_id], filter_string=f"tags.`{_UID}` = '{name}'")
         for run in runs:
             if run.info.status == "RUNNING":

@@ -116,7 +116,7 @@ def test_a_run_that_does_not_finish_says_so(
 
 
 def test_a_killed_run_is_not_joined_but_closed(data: Path, store_uri: str, tmp_path: Path) -> None:
-    store = MlflowStore(store_uri, "toy_bundle", tmp_path)
+    store = MlflowStore(store_uri, "toy_bundle")
     stale = store.start("toy_bundle_stale", {}, {})
     record = {
         "name": "toy_bundle_stale",

@@ -53,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (first / "run.json").write_text(json.dumps({"name": "first_1", "commit": "c" * 40, "data": split}))
     uri = tracking_store(folder / "out")
     (folder / "out").mkdir()
-    MlflowStore(uri, "pretraining", folder / "out").start("first_1", {}, {})
+    MlflowStore(uri, "pretraining").start("first_1", {}, {})
     return train(folder, pretrained=str(first))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -30,13 +31,16 @@ __all__ = [
     "draw_items",
 ]
 
+_GRAY = "gray"
+_LINE = 34  # characters of a heading above a panel
+
 
 class Panel(NamedTuple):
     """One picture of an item: its heading, pixels ``(H, W)``, and their color map."""
 
     title: str
     pixels: np.ndarray
-    colors: str = "gray"
+    colors: str = _GRAY
 
 
 class Picture(Protocol):
@@ -146,9 +150,12 @@ def draw_items(picture: Picture, items: Sequence[Mapping[str, Any]]) -> Figure:
     for axes, row in zip(grid, rows, strict=True):
         for axis in axes:
             axis.set_axis_off()
+        # Images of an item share their grays: what is dark beside its target is seen to be.
+        grays = [panel.pixels for panel in row if panel.colors == _GRAY]
+        limits = {_GRAY: {"vmin": min(map(np.min, grays)), "vmax": max(map(np.max, grays))}}
         for axis, panel in zip(axes, row, strict=False):
-            axis.imshow(panel.pixels, cmap=panel.colors)
-            axis.set_title(panel.title, fontsize="small")
+            axis.imshow(panel.pixels, cmap=panel.colors, **limits.get(panel.colors, {}))
+            axis.set_title(fill(panel.title, _LINE), fontsize="small")
     return figure
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from siamed.pipeline.pretexts.figures import (
     ClassPicture,
@@ -128,6 +129,26 @@ def test_a_row_an_item_and_a_column_a_panel() -> None:
     assert titles(figure) == ["input", "target", "", "", "input", "target", "output", "difference"]
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 0, 0, 1, 1, 1, 1]
     assert not any(axes.axison for axes in figure.axes)
+
+
+def test_images_of_an_item_share_their_grays_and_differences_have_their_own() -> None:
+    dark = {
+        "image": torch.full((1, 4, 4), 3.0),
+        "label": torch.rand(1, 4, 4),
+        "pred": 1 + torch.rand(1, 4, 4),
+    }
+    limits = [axes.images[0].get_clim() for axes in draw_items(PixelPicture(), [dark]).axes]
+    assert limits[:3] == [(dark["label"].min(), 3.0)] * 3
+    assert limits[3] != limits[0]
+
+
+def test_a_long_heading_stays_within_the_figure() -> None:
+    offset = {"image": torch.rand(6, 48, 48), "label": torch.tensor([0.44, 0.81]), "pred": torch.zeros(2)}
+    figure = draw_items(OffsetPicture(), [offset])
+    FigureCanvasAgg(figure).draw()
+    one, other = (axes.title.get_window_extent() for axes in figure.axes)
+    assert figure.bbox.x0 <= one.x0 < one.x1 <= other.x0 < other.x1 <= figure.bbox.x1
+    assert titles(figure)[1].split() == "query: offset (+0.44, +0.81), answer (+0.00, +0.00)".split()
 
 
 def test_nothing_cannot_be_drawn() -> None:

@@ -152,9 +152,9 @@ def draw_items(picture: Picture, items: Sequence[Mapping[str, Any]]) -> Figure:
             axis.set_axis_off()
         # Images of an item share their grays: what is dark beside its target is seen to be.
         grays = [panel.pixels for panel in row if panel.colors == _GRAY]
-        limits = {_GRAY: {"vmin": min(map(np.min, grays)), "vmax": max(map(np.max, grays))}}
+        shared = {"vmin": min(map(np.min, grays)), "vmax": max(map(np.max, grays))} if grays else {}
         for axis, panel in zip(axes, row, strict=False):
-            axis.imshow(panel.pixels, cmap=panel.colors, **limits.get(panel.colors, {}))
+            axis.imshow(panel.pixels, cmap=panel.colors, **(shared if panel.colors == _GRAY else {}))
             axis.set_title(fill(panel.title, _LINE), fontsize="small")
     return figure
 

@@ -142,6 +142,15 @@ def test_images_of_an_item_share_their_grays_and_differences_have_their_own() ->
     assert limits[3] != limits[0]
 
 
+def test_a_picture_of_colors_alone_can_be_drawn() -> None:
+    class Heat:
+        def panels(self, image: torch.Tensor, label: torch.Tensor, pred: torch.Tensor | None) -> list[Panel]:
+            return [Panel("heat", image[0].numpy(), "viridis")]
+
+    heat = {"image": torch.arange(6.0).view(1, 2, 3), "label": torch.tensor(0)}
+    assert draw_items(Heat(), [heat]).axes[0].images[0].get_clim() == (0, 5)
+
+
 def test_a_long_heading_stays_within_the_figure() -> None:
     offset = {"image": torch.rand(6, 48, 48), "label": torch.tensor([0.44, 0.81]), "pred": torch.zeros(2)}
     figure = draw_items(OffsetPicture(), [offset])

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .mixed_precision import bfloat16_where_native
+
 __all__ = ["DenseEncoder", "in_half_precision", "normalized_convolution"]
 
 
 def in_half_precision(volume: torch.Tensor, levels: int) -> torch.autocast:
-    """Run in bfloat16, where gradients are right.
+    """Run in bfloat16 where the machine has it and gradients are right.
 
     On CPUs, oneDNN's bfloat16 convolution of a volume two voxels deep reads memory that nobody wrote: its
     gradients are any numbers, or none (seen with torch 2.13). Such inputs are computed in single precision.
@@ -27,7 +29,7 @@ def in_half_precision(volume: torch.Tensor, levels: int) -> torch.autocast:
         levels: how often it is halved.
     """
     wrong = volume.device.type == "cpu" and 2 in [volume.shape[2] // 2**level for level in range(levels + 1)]
-    return torch.autocast(volume.device.type, dtype=torch.bfloat16, enabled=not wrong)
+    return bfloat16_where_native(volume.device, enabled=not wrong)
 
 
 def normalized_convolution(

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .mixed_precision import bfloat16_where_native
+
 __all__ = ["EmbeddingHead", "EmbeddingMapHead", "HeatmapHead", "PixelHead", "PretextNet", "VectorHead"]
 
 
@@ -51,7 +53,7 @@ class PretextNet(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         if not torch.jit.is_scripting():  # TorchScript knows autocast only as a constant
             if self.in_bfloat16 and self.training:
-                with torch.autocast(image.device.type, dtype=torch.bfloat16):
+                with bfloat16_where_native(image.device):
                     return self._answer(image).float()
         return self._answer(image)
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .mixed_precision import bfloat16_where_native
 from .vgg_m import VGGMTrunk, trunk_cells, trunk_features
 
 __all__ = ["SiameseVGGM"]
@@ -79,7 +80,7 @@ class SiameseVGGM(nn.Module):
         volumes = pair.flatten(0, 1).unsqueeze(1)
         if not torch.jit.is_scripting():  # TorchScript knows autocast only as a constant
             if self.in_bfloat16 and self.training:
-                with torch.autocast(pair.device.type, dtype=torch.bfloat16):
+                with bfloat16_where_native(pair.device):
                     return self._describe(volumes).float().unflatten(0, (-1, 2))
         return self._describe(volumes).unflatten(0, (-1, 2))
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .mixed_precision import bfloat16_where_native
 from .unet import UNet
 
 __all__ = ["SlabUNet", "slabs"]
@@ -77,7 +78,7 @@ class SlabUNet(UNet):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         if not torch.jit.is_scripting():  # TorchScript knows autocast only as a constant
             if self.in_bfloat16 and self.training:
-                with torch.autocast(image.device.type, dtype=torch.bfloat16):
+                with bfloat16_where_native(image.device):
                     return self._segment(image).float()
         return self._segment(image)
 

@@ -16,6 +16,8 @@ from monai.networks.nets import BasicUNet
 from torch import nn
 from torch.nn import functional
 
+from .mixed_precision import bfloat16_where_native
+
 __all__ = ["VertebraDetectorNet"]
 
 
@@ -54,7 +56,7 @@ class VertebraDetectorNet(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         if not torch.jit.is_scripting():  # TorchScript knows autocast only as a constant
             if self.train_in_bfloat16 and self.training:
-                with torch.autocast(image.device.type, dtype=torch.bfloat16):
+                with bfloat16_where_native(image.device):
                     return self._maps(image)
         return self._maps(image)
 

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .mixed_precision import bfloat16_where_native
+
 __all__ = ["BRANCH_POINTS", "MultiTaskVGGM", "VGGMTrunk", "trunk_cells", "trunk_features"]
 
 _WIDTHS = (96, 256, 512, 512, 512)
@@ -251,7 +253,7 @@ class MultiTaskVGGM(nn.Module):
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         if not torch.jit.is_scripting():  # TorchScript knows autocast only as a constant
             if self.in_bfloat16 and self.training:
-                with torch.autocast(volume.device.type, dtype=torch.bfloat16):
+                with bfloat16_where_native(volume.device):
                     return self._scores(volume).float()
         return self._scores(volume)
 

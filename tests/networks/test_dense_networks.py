@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from siamed.networks import mixed_precision
 from siamed.networks.dense_encoder import DenseEncoder, in_half_precision
 from siamed.networks.dense_unet import DenseUNet
 from siamed.networks.siamese_dense import SiameseDense
@@ -74,7 +75,9 @@ def test_both_volumes_go_through_one_encoder_to_embeddings_of_length_one() -> No
     }
 
 
-def test_a_volume_two_voxels_deep_is_not_computed_in_bfloat16() -> None:
+def test_a_volume_two_voxels_deep_is_not_computed_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixed_precision, "computes_bfloat16", lambda device_type: True)
+
     # Depths of the paper's four blocks: 32 ends at 2; 48 goes 24, 12, 6, 3.
     def enabled(depth: int, levels: int = 4) -> bool:
         with in_half_precision(torch.zeros(1, 1, depth, 16, 16), levels):
@@ -88,7 +91,11 @@ def test_a_volume_two_voxels_deep_is_not_computed_in_bfloat16() -> None:
 
 
 @pytest.mark.parametrize("depth", [32, 48])
-def test_its_gradients_in_bfloat16_are_those_of_single_precision(depth: int) -> None:
+def test_its_gradients_in_bfloat16_are_those_of_single_precision(
+    depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixed_precision, "computes_bfloat16", lambda device_type: True)
+
     def gradient(bfloat16: bool) -> torch.Tensor:
         torch.manual_seed(0)
         network = DenseUNet(8, 8, (2, 2, 4, 8), 8, 8, bfloat16).train()

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from ignite.engine import Engine, Events
-from monai.transforms import Compose, RandShiftIntensity, Transform
+from monai.data import Dataset, MetaTensor, get_track_meta
+from monai.transforms import Compose, LoadImage, RandAffine, RandShiftIntensity, RandSpatialCrop, Transform
 from numpy.typing import NDArray
 
 from siamed.networks.losses.dice_bce import DiceBCELoss
@@ -40,6 +43,31 @@ def test_an_epoch_has_its_length_and_draws_from_all() -> None:
     assert set(first) == {11, 21, 31}
     np.random.seed(0)
     assert [data[i] for i in range(60)] == first
+
+
+def test_items_are_the_same_without_metadata_and_are_loaded_with_them(tmp_path: Path) -> None:
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((12, 12, 12)), affine), tmp_path / "scan.nii")
+    seen = []
+
+    def load(path: Path) -> MetaTensor:
+        image = LoadImage(ensure_channel_first=True)(path)
+        seen.append(image.affine.diagonal().tolist()[:3])
+        return image
+
+    turned = Compose(
+        [RandAffine(prob=1.0, rotate_range=[0.3, 0.3, 0.3]), RandSpatialCrop(6, random_size=False)]
+    )
+    found = []
+    for track_meta in (True, False):
+        np.random.seed(0)
+        turned.set_random_state(0)
+        loading = Dataset([tmp_path / "scan.nii"], load)
+        found.append(RepeatedDataset(loading, turned, 1, track_meta)[0])
+    assert [type(item) for item in found] == [MetaTensor, torch.Tensor]
+    torch.testing.assert_close(found[0].as_tensor(), found[1], rtol=0, atol=0)
+    assert seen == [[2.0, 3.0, 4.0]] * 2
+    assert get_track_meta()  # it is the whole process's switch
 
 
 def test_what_cross_entropy_loses_dice_gains() -> None:

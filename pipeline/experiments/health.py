@@ -117,21 +117,29 @@ class TrunkHealth:
 class CollapseWatch:
     """Warn when the vectors of a validation have collapsed, and log ``collapsed`` (1 or 0).
 
-    Reads a spread and ``effective_rank`` among the evaluator's metrics: collapsed is a spread below 0.001, or
-    fewer directions in use than the question needs.
+    Reads a spread and ``effective_rank`` among the evaluator's metrics, and ``uniformity`` where a limit is
+    given: collapsed is a spread below 0.001, fewer directions in use than the question needs, or a uniformity
+    above the limit.
 
     Args:
         least_rank: effective rank below which the vectors are called collapsed; 1 where a single direction
             answers, as for one of two sides.
         spread: the metric that is the spread: ``embedding_spread`` where embeddings are compared,
             ``feature_spread`` of :class:`TrunkHealth`.
+        most_uniformity: between -4, even, and 0, one point; None for tasks that do not compare vectors, whose
+            features may differ by little and answer well.
 
     Raises:
-        ValueError: at the end of a validation, if the evaluator lacks one of both metrics.
+        ValueError: at the end of a validation, if the evaluator lacks one of the metrics.
     """
 
-    def __init__(self, least_rank: float = 2.0, spread: str = "embedding_spread") -> None:
-        self.least_rank, self.spread = float(least_rank), spread
+    def __init__(
+        self,
+        least_rank: float = 2.0,
+        spread: str = "embedding_spread",
+        most_uniformity: float | None = None,
+    ) -> None:
+        self.least_rank, self.spread, self.most_uniformity = float(least_rank), spread, most_uniformity
 
     def attach(self, engine: Any) -> None:
         """Register on an evaluator; list it before the record of the run."""
@@ -139,20 +147,22 @@ class CollapseWatch:
 
     def _look(self, evaluator: Any) -> None:
         metrics = evaluator.state.metrics
-        missing = [name for name in (self.spread, "effective_rank") if name not in metrics]
+        names = [self.spread, "effective_rank", *["uniformity"] * (self.most_uniformity is not None)]
+        missing = [name for name in names if name not in metrics]
         if missing:
             raise ValueError(f"the evaluator must have measured {missing}, it has {sorted(metrics)}")
-        spread, rank = metrics[self.spread], metrics["effective_rank"]
-        collapsed = spread < _POINT or rank < self.least_rank
+        collapsed = metrics[self.spread] < _POINT or metrics["effective_rank"] < self.least_rank
+        if self.most_uniformity is not None:
+            collapsed = collapsed or metrics["uniformity"] > self.most_uniformity
         metrics["collapsed"] = float(collapsed)
         if collapsed:
             log.warning(
-                "the encoder has collapsed after epoch %d: %s %.2g, effective rank %.1f. Lower the learning "
-                "rate; where embeddings are compared, give them length 1 and compare all pairs of a batch",
+                "the encoder has collapsed after epoch %d: %s. Lower the learning rate; where embeddings are "
+                "compared, give them length 1 and compare all pairs of a batch",
                 evaluator.state.epoch,
-                self.spread,
-                spread,
-                rank,
+                ", ".join(
+                    f"{name.replace('effective_', 'effective ')} {metrics[name]:.2g}" for name in names
+                ),
             )
 
 

@@ -48,7 +48,24 @@ def test_a_collapse_is_logged_and_said(
     assert (f"{name} {spread:.2g}" in caplog.text) == bool(collapsed)
 
 
+@pytest.mark.parametrize(
+    ("uniformity", "limit", "collapsed"), [(-0.3, -0.05, 0), (-0.002, -0.05, 1), (-0.002, None, 0)]
+)
+def test_vectors_that_are_compared_must_not_lie_in_one_direction(
+    uniformity: float, limit: float | None, collapsed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = evaluated({"feature_spread": 0.02, "effective_rank": 5.0, "uniformity": uniformity})
+    CollapseWatch(spread="feature_spread", most_uniformity=limit).attach(engine)
+    engine.fire_event(Events.COMPLETED)
+    assert engine.state.metrics["collapsed"] == collapsed
+    assert ("effective rank 5, uniformity -0.002. Lower the learning rate" in caplog.text) == bool(collapsed)
+
+
 def test_a_collapse_is_not_looked_for_in_what_was_not_measured() -> None:
+    engine = evaluated({"feature_spread": 1.0, "effective_rank": 3.0})
+    CollapseWatch(spread="feature_spread", most_uniformity=-0.05).attach(engine)
+    with pytest.raises(ValueError, match=r"must have measured \['uniformity'\], it has"):
+        engine.fire_event(Events.COMPLETED)
     engine = evaluated({"embedding_spread": 1.0, "effective_rank": 3.0})
     CollapseWatch(spread="feature_spread").attach(engine)
     with pytest.raises(ValueError, match=r"must have measured \['feature_spread'\], it has"):

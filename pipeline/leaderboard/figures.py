@@ -42,7 +42,12 @@ def draw_ranking(board: Mapping[str, Any]) -> Figure:
     axes.set_ylim(len(tasks) - 0.5, -0.5)
     reference = board["reference"]["name"]
     axes.set_xlabel(f"{board['measure']}, difference to {reference} (filled: adjusted p < {LEVEL:g})")
-    axes.set_title(f"{board['name'].replace('_', ' ')}, {board['subjects_scored']} scored subjects")
+    seeds = len(board["whole_seeds"])
+    axes.set_title(
+        f"{board['name'].replace('_', ' ')}, {board['subjects_scored']} scored subjects, "
+        f"{seeds} seed{'s' * (seeds != 1)}"
+    )
+    axes.locator_params(axis="x", nbins=6)
     axes.grid(axis="y", linewidth=0.3)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

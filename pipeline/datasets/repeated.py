@@ -20,7 +20,7 @@ class RepeatedDataset(Dataset):
         transform: applied to each item.
         length: items an epoch, drawn with replacement.
         track_meta: False where no transform reads an image's metadata, such as its affine: they are not
-            carried along then, and the same item takes a third less time or more.
+            carried along then, and the same item takes less time.
 
     Randomness: which items, drawn from numpy's global state (seeded for each epoch by ``EpochSeeds``).
     """

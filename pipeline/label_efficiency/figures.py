@@ -106,7 +106,7 @@ def markdown_table(summary: Mapping[str, Any], budgets: Sequence[str], measure: 
     for arm, entry in summary["arms"].items():
         cells = [cell_words(row) for row in entry["budgets"]]
         if several:
-            cells.append(_saved(entry["reaches_reference"], arm == summary["reference"]))
+            cells.append(saved_words(entry["reaches_reference"], arm == summary["reference"]))
         lines.append(f"| {_words(arm)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -199,7 +199,14 @@ def p_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def _saved(found: Mapping[str, Any], is_reference: bool) -> str:
+def saved_words(found: Mapping[str, Any], is_reference: bool = False) -> str:
+    """The labels that an arm does without: ``at least 50 % (15 to 50)``.
+
+    Args:
+        found: ``reaches_reference`` of an arm, of
+            :func:`~siamed.pipeline.label_efficiency.statistics.summarize`.
+        is_reference: of the arm that the others are compared with, which may be early itself.
+    """
     if is_reference:
         early = f", itself there with {100 * found['saved']:.0f} % fewer" if found["saved"] >= 0.005 else ""
         return f"reference{early}"

@@ -118,7 +118,7 @@ def _board(experiment: Experiment, out: Path, summary: Mapping[str, Any]) -> dic
         "tasks": {task: _task(experiment, out, summary, task) for task in ranked(summary)},
         "reference": {
             "name": experiment.reference,
-            "budgets": summary["arms"][experiment.reference]["budgets"],
+            **summary["arms"][experiment.reference],
             "training": vars(_trained(experiment, out, experiment.reference)),
         },
     }
@@ -131,7 +131,7 @@ def _task(experiment: Experiment, out: Path, summary: Mapping[str, Any], task: s
     return {
         "verdict": short_verdict(summary, task),
         "mean_difference": mean_difference(summary, task),
-        "budgets": summary["arms"][task]["budgets"],
+        **summary["arms"][task],
         "after": [source.name for source in chain[1:]],
         "hands_on": ["encoder", *["decoder"] * has_decoder],
         "score": task_scores(runs[0]),

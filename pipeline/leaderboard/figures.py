@@ -7,10 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from siamed.pipeline.label_efficiency.figures import budget_heads, cell_words
+from siamed.pipeline.label_efficiency.figures import budget_heads, cell_words, saved_words
 
 from .spent import Spent
-from .verdict import LEVEL
+from .verdict import beyond_chance
 
 __all__ = ["draw_ranking", "markdown_board"]
 
@@ -22,8 +22,8 @@ def draw_ranking(board: Mapping[str, Any]) -> Figure:
         board: content of ``leaderboard.json``.
 
     Returns:
-        The figure, with 95 % intervals over subjects and seeds; filled where the test, adjusted over all
-        tasks and budgets, is below the level. The caller owns it.
+        The figure, with 95 % intervals over subjects and seeds; filled where the difference is
+        :func:`~siamed.pipeline.leaderboard.verdict.beyond_chance`. The caller owns it.
     """
     tasks, heads = board["tasks"], budget_heads(board, board["budgets"])
     figure = Figure(figsize=(7.5, 1.6 + 0.5 * len(tasks)), layout="constrained")
@@ -34,14 +34,14 @@ def draw_ranking(board: Mapping[str, Any]) -> Figure:
         for row, task in enumerate(tasks.values()):
             found = task["budgets"][place]
             at = row + (place - (len(heads) - 1) / 2) * 0.5 / len(heads)
-            face = color if found["p_adjusted"] < LEVEL else "white"
+            face = color if beyond_chance(found) else "white"
             axes.plot(found["difference_interval_95"], [at, at], color=color, linewidth=1.5)
             axes.plot(found["difference"], at, "o", color=color, markerfacecolor=face, markersize=7)
         axes.plot([], [], "o-", color=color, label=f"{head} labelled")
     axes.set_yticks(range(len(tasks)), list(tasks))
     axes.set_ylim(len(tasks) - 0.5, -0.5)
     reference = board["reference"]["name"]
-    axes.set_xlabel(f"{board['measure']}, difference to {reference} (filled: adjusted p < {LEVEL:g})")
+    axes.set_xlabel(f"{board['measure']}, difference to {reference} (filled: beyond chance)")
     seeds = len(board["whole_seeds"])
     axes.set_title(
         f"{board['name'].replace('_', ' ')}, {board['subjects_scored']} scored subjects, "
@@ -61,6 +61,7 @@ def markdown_board(board: Mapping[str, Any], folds: int) -> str:
         folds: how many were left out in turn.
     """
     measure, reference, seeds = board["measure"], board["reference"], len(board["whole_seeds"])
+    several = len(board["budgets"]) > 1  # with one budget there is nothing to save
     columns = [
         "task",
         *(f"{measure}, {head} labelled" for head in budget_heads(board, board["budgets"])),
@@ -69,28 +70,30 @@ def markdown_board(board: Mapping[str, Any], folds: int) -> str:
         "a training, minutes",
         "the task itself (chance)",
         "verdict",
+        *(["labels saved"] if several else []),
     ]
     lines = [
         f"# {board['name']}: which self-supervised task saves labels?",
         "",
         f"{measure} of {board['bundle']}: mean of {seeds} seed{'s' * (seeds != 1)} over "
         f"{board['subjects_scored']} scored subjects, 95 % interval over subjects and seeds; then the paired "
-        f"difference to `{reference['name']}` and p, adjusted over all tasks and budgets. Rows are in the "
-        "order of the mean difference; whether neighbors differ from each other is not tested. Minutes are "
-        "wall-clock time; those of a task that starts from another hold the other's. The task itself is "
-        "scored on subjects that its pretraining watches without training on them.",
+        f"difference to `{reference['name']}` and p, adjusted over all tasks and budgets. Ahead or behind is "
+        f"what p below {board['level']:g} and an interval of the difference without zero tell from chance. "
+        "Rows are in the order of the mean difference; whether neighbors differ from each other is not "
+        "tested. Minutes are wall-clock time; those of a task that starts from another hold the other's. The "
+        "task itself is scored on subjects that its pretraining watches without training on them.",
         "",
         f"| {' | '.join(columns)} |",
         "|---" * len(columns) + "|",
-        *(_row(name, task, folds) for name, task in board["tasks"].items()),
-        _row(reference["name"], reference, folds),
+        *(_row(name, task, folds, several) for name, task in board["tasks"].items()),
+        _row(reference["name"], reference, folds, several),
         "",
         *(f"- {sentence}" for sentence in (*board["verdict"], board["pool"]["words"])),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, task: Mapping[str, Any], folds: int) -> str:
+def _row(name: str, task: Mapping[str, Any], folds: int, several: bool) -> str:
     score, training = task.get("score"), Spent(**task["training"])
     cells = [
         name + (f" (after {', '.join(task['after'])})" if task.get("after") else ""),
@@ -101,4 +104,6 @@ def _row(name: str, task: Mapping[str, Any], folds: int) -> str:
         f"{score['score']:.2f} ({score['chance']:.2f})" if score else "",
         task.get("verdict", "reference"),
     ]
+    if several:
+        cells.append(saved_words(task["reaches_reference"], "verdict" not in task))
     return f"| {' | '.join(cells)} |"

@@ -1,8 +1,11 @@
 """What a leaderboard's numbers say, in words: no more than the paired tests do.
 
-A task *saves labels* at a budget where its measure lies above that of training from scratch with the same
-labels, and the paired test, adjusted over all tasks and budgets, is below :data:`LEVEL`; it *harms* where it
-lies below. Anything else is no difference beyond chance, which is not the same as no difference.
+A task is *ahead* at a budget where its measure lies above that of training from scratch with the same
+labels, *behind* where it lies below, and the difference is told from chance twice: the paired test over
+subjects, adjusted over all tasks and budgets, is below :data:`LEVEL`, and the 95 % interval over subjects
+*and seeds* leaves out zero, for a test over subjects alone does not see the luck of a training. Anything
+else is no difference beyond chance, which is not the same as no difference. How many labels a task that is
+ahead saves is said beside it.
 """
 
 from __future__ import annotations
@@ -12,13 +15,32 @@ from typing import Any
 
 import numpy as np
 
-from siamed.pipeline.label_efficiency.figures import p_words
+from siamed.pipeline.label_efficiency.figures import p_words, saved_words
 
-__all__ = ["LEVEL", "few_words", "mean_difference", "pool_words", "ranked", "short_verdict", "verdict_lines"]
+__all__ = [
+    "LEVEL",
+    "beyond_chance",
+    "few_words",
+    "mean_difference",
+    "pool_words",
+    "ranked",
+    "short_verdict",
+    "verdict_lines",
+]
 
 LEVEL = 0.05
 _FEW = 20  # scored subjects below which a reader is reminded of how few they are
 _FEW_SEEDS = 3
+
+
+def beyond_chance(row: Mapping[str, Any]) -> bool:
+    """Whether a difference is told from chance, by test and by interval; see the module.
+
+    Args:
+        row: a task at a budget.
+    """
+    low, high = row["difference_interval_95"]
+    return bool(row["p_adjusted"] < LEVEL and not low <= 0 <= high)
 
 
 def mean_difference(summary: Mapping[str, Any], task: str) -> float:
@@ -38,17 +60,17 @@ def ranked(summary: Mapping[str, Any]) -> list[str]:
 
 
 def short_verdict(summary: Mapping[str, Any], task: str) -> str:
-    """For a table: ``saves labels at 2``, ``harms at 4``, both, or ``no difference beyond chance``."""
-    wins, harms = _beyond_chance(summary, task)
-    words = [f"saves labels at {_places(summary, wins)}"] if wins else []
-    words += [f"harms at {_places(summary, harms)}"] if harms else []
+    """For a table: ``ahead at 2``, ``behind at 4``, both, or ``no difference beyond chance``."""
+    ahead, behind = _told(summary, task)
+    words = [f"ahead at {_places(summary, ahead)}"] if ahead else []
+    words += [f"behind at {_places(summary, behind)}"] if behind else []
     return ", ".join(words) or "no difference beyond chance"
 
 
 def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
     """A sentence for each task that differs from training from scratch, best first, and one on the others."""
-    found = {task: _beyond_chance(summary, task) for task in ranked(summary)}
-    lines = [_nobody(summary)] if not any(wins for wins, _ in found.values()) else []
+    found = {task: _told(summary, task) for task in ranked(summary)}
+    lines = [_nobody(summary)] if not any(ahead for ahead, _ in found.values()) else []
     lines += [_sentence(summary, task, *places) for task, places in found.items() if any(places)]
     rest = [task for task, places in found.items() if not any(places)]
     if rest and len(rest) < len(found):
@@ -101,19 +123,21 @@ def pool_words(
     )
 
 
-def _beyond_chance(summary: Mapping[str, Any], task: str) -> tuple[list[int], list[int]]:
+def _told(summary: Mapping[str, Any], task: str) -> tuple[list[int], list[int]]:
     """Places of the budgets at which a task is better, and at which it is worse."""
     rows = summary["arms"][task]["budgets"]
-    told = [(place, row["difference"]) for place, row in enumerate(rows) if row["p_adjusted"] < LEVEL]
+    told = [(place, row["difference"]) for place, row in enumerate(rows) if beyond_chance(row)]
     return [place for place, gain in told if gain > 0], [place for place, gain in told if gain < 0]
 
 
-def _sentence(summary: Mapping[str, Any], task: str, wins: list[int], harms: list[int]) -> str:
-    parts = [f"{task} saves labels: {_figures(summary, task, wins)}"] if wins else []
-    parts += [f"{'it' if wins else task} harms: {_figures(summary, task, harms)}"] if harms else []
+def _sentence(summary: Mapping[str, Any], task: str, ahead: list[int], behind: list[int]) -> str:
+    parts = [f"{task} is ahead: {_figures(summary, task, ahead)}"] if ahead else []
+    parts += [f"{'it' if ahead else task} is behind: {_figures(summary, task, behind)}"] if behind else []
     count = len(summary["subjects_labelled"])
-    open_ = [place for place in range(count) if place not in [*wins, *harms]]
+    open_ = [place for place in range(count) if place not in [*ahead, *behind]]
     parts += [f"no difference beyond chance at {_places(summary, open_, 'or')}"] if open_ else []
+    if ahead and count > 1:
+        parts.append(f"labels saved: {saved_words(summary['arms'][task]['reaches_reference'])}")
     return "; ".join(parts) + "."
 
 
@@ -137,9 +161,10 @@ def _nobody(summary: Mapping[str, Any]) -> str:
     row = rows[task, place]
     if row["difference"] <= 0:
         return f"{words}; none lies above it at all."
+    low, high = row["difference_interval_95"]
     return (
         f"{words}; the largest difference is that of {task} at {_places(summary, [place])}: "
-        f"{row['difference']:+.3f} ({p_words(row['p_adjusted'])})."
+        f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}, {p_words(row['p_adjusted'])})."
     )
 
 

@@ -58,6 +58,11 @@ def row(mean: float, gap: float, p: float) -> dict[str, Any]:
     }
 
 
+def arm(*rows: dict[str, Any], saved: float | None) -> dict[str, Any]:
+    reached = {"target": 0.5, "saved": saved, "with_the_smallest_budget": True}
+    return {"budgets": list(rows), "reaches_reference": {**reached, "saved_interval_95": [0.0, 0.5]}}
+
+
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
     path = write_leaderboard(tmp_path, budgets=[1, 2], pretexts=["local_contrastive", "rotation"])
@@ -78,9 +83,9 @@ def test_the_files_say_what_was_found(
         **{"name": "tiny", "measure": "Dice", "budgets": ["1", "2"], "whole_seeds": [0], "seeds": 1},
         **{"reference": "scratch", "subjects_scored": 2, "subjects_labelled": [1.0, 2.0]},
         "arms": {
-            "scratch": {"budgets": [{"mean": 0.5, "interval_95": [0.4, 0.6]}] * 2},
-            "local_contrastive": {"budgets": [row(0.5, 0.0, 1.0), row(0.4, -0.1, 0.5)]},
-            "rotation": {"budgets": [row(0.6, 0.1, 0.01), row(0.5, 0.0, 1.0)]},
+            "scratch": arm(*[{"mean": 0.5, "interval_95": [0.4, 0.6]}] * 2, saved=0.5),
+            "local_contrastive": arm(row(0.5, 0.0, 1.0), row(0.4, -0.1, 0.5), saved=None),
+            "rotation": arm(row(0.6, 0.1, 0.01), row(0.5, 0.0, 1.0), saved=0.5),
         },
     }
     logged: list[Path] = []
@@ -97,15 +102,15 @@ def test_the_files_say_what_was_found(
     assert lines[0] == "# tiny: which self-supervised task saves labels?"
     assert [line for line in lines if line.startswith("|")] == [
         "| task | Dice, 1 labelled | Dice, 2 labelled | handed on | pretraining, minutes a fold | a "
-        "training, minutes | the task itself (chance) | verdict |",
-        "|---|---|---|---|---|---|---|---|",
+        "training, minutes | the task itself (chance) | verdict | labels saved |",
+        "|---|---|---|---|---|---|---|---|---|",
         "| rotation | 0.600 (0.500 to 0.700); +0.100, p 0.010 | 0.500 (0.400 to 0.600); +0.000, p 1.000 | "
-        "encoder | 30.0 | 4.5 | 0.90 (0.25) | saves labels at 1 |",
+        "encoder | 30.0 | 4.5 | 0.90 (0.25) | ahead at 1 | at least 50 % (0 to 50) |",
         "| local_contrastive (after global_contrastive) | 0.500 (0.400 to 0.600); +0.000, p 1.000 | 0.400 "
         "(0.300 to 0.500); -0.100, p 0.500 | encoder and decoder | 30.0 | unknown | 0.90 (0.25) | no "
-        "difference beyond chance |",
+        "difference beyond chance | does not reach 0.500 |",
         "| scratch | 0.500 (0.400 to 0.600) | 0.500 (0.400 to 0.600) | nothing | none | unknown |  | "
-        "reference |",
+        "reference | reference, itself there with 50 % fewer |",
     ]
     assert lines[-1] == (
         "- The unlabelled pool of each draw: its 3 training subjects; no scored subject was in it."

@@ -63,7 +63,7 @@ class TrackRun:
         bundle_root: the bundle; at the end a copy with the trained weights is written to
             ``<output_dir>/bundle`` and logged.
         data_files: files that say which data was used (``manifest``, ``split``), by role; their hashes are
-            logged.
+            logged. A role whose file is None, for it may go without, is left out.
         figures: by name, callables from the evaluator to a matplotlib figure, drawn after each validation;
             one that has ``attach`` is attached to the evaluator. The latest is kept, and the one of the best
             epoch.
@@ -87,7 +87,7 @@ class TrackRun:
         hparams: Mapping[str, Any],
         evaluator: Any = None,
         bundle_root: str | Path | None = None,
-        data_files: Mapping[str, str | Path] | None = None,
+        data_files: Mapping[str, str | Path | None] | None = None,
         figures: Mapping[str, Callable[[Any], Any]] | None = None,
         tracking_uri: str | None = None,
         parent_run: str | None = None,
@@ -100,7 +100,7 @@ class TrackRun:
         self.hparams = dict(hparams)
         self.evaluator = evaluator
         self.bundle_root = bundle_root
-        self.data_files = dict(data_files or {})
+        self.data_files = {role: file for role, file in (data_files or {}).items() if file is not None}
         self.figures = dict(figures or {})
         self.uri = tracking_store(output_dir, tracking_uri)
         self.parent_run = parent_run

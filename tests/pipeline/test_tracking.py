@@ -15,7 +15,7 @@ from toy.training import make_data, stop_after, toy_workflow
 
 from siamed.pipeline.bundles import load_network
 from siamed.pipeline.experiments.mlflow_store import MlflowStore
-from siamed.pipeline.tracking import TrackedExperiment
+from siamed.pipeline.tracking import TrackedExperiment, TrackRun
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,11 @@ def test_a_finished_run_holds_hyperparameters_hashes_and_every_epoch(finished: P
     assert len(run.data.tags["data.split.sha256"]) == 64
     for name in ("train_loss", "val_accuracy", "val_loss", "lr"):
         assert [m.step for m in client.get_metric_history(run.info.run_id, name)] == [1, 2]
+
+
+def test_a_data_file_that_may_be_missing_is_left_out(tmp_path: Path) -> None:
+    handler = TrackRun(tmp_path, "toy", {}, data_files={"split": None, "manifest": "cases.json"})
+    assert handler.data_files == {"manifest": "cases.json"}
 
 
 def test_a_finished_run_holds_figures_configuration_and_the_trained_bundle(

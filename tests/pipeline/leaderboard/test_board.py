@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from toy.abdomen import write_leaderboard
+from toy.abdomen import DRAW, write_leaderboard
 from toy.cli import run
 
 from siamed.pipeline.experiments.files import read_json, write_json
@@ -215,3 +215,18 @@ def test_a_whole_board_is_run_and_another_task_can_join(folder: Path) -> None:
     experiments = [e.experiment_id for e in client.search_experiments()]
     below = f"tags.`mlflow.parentRunId` = '{own['mlflow_run_id']}'"
     assert len(client.search_runs(experiments, below)) == 6
+
+
+@pytest.mark.slow
+def test_pretrainings_of_an_earlier_board_serve_another(folder: Path, tmp_path: Path) -> None:
+    given, out = ("pretexts=[local_contrastive]", f"pretrained_in={folder / 'out'}"), tmp_path / "out"
+    ran = run("leaderboard", folder / "leaderboard.yaml", *given, "--out", out)
+    assert ran.exit_code == 0, ran.output
+    assert not (out / "sources").exists()
+    trained = read_json(out / "trainings" / "seed_0_fold_0_subjects_0002" / "local_contrastive" / "run.json")
+    assert trained["config"]["pretrained"] == str(folder / "out" / "sources" / "local_contrastive" / "fold_0")
+    other = tmp_path / "other.json"
+    write_json(other, {"draws": [{**DRAW, "training": DRAW["test"], "test": DRAW["training"]}]})
+    ran = run("leaderboard", folder / "leaderboard.yaml", *given, f"split={other}", "--out", tmp_path / "no")
+    assert ran.exit_code == 2
+    assert "trained on its subject" in ran.output

@@ -161,16 +161,22 @@ def test_the_shipped_ones_can_be_read_from_anywhere(tmp_path: Path, monkeypatch:
     assert board.options["hparams#max_epochs"] == 4
     assert board.sources["rotation"].options["dataset_dir"] == "mine"
     paper = read_experiment(folder / "label_efficiency.yaml", {"dataset_dir": "mine"})
-    assert paper.options["hparams#max_epochs"] == 8
-    assert list(paper.arms) == ["scratch", "masked_pixels", "global_contrastive", "global_local"]
+    assert paper.options["hparams#max_epochs"] == 16
+    assert list(paper.arms) == [
+        "scratch",
+        "masked_pixels",
+        "in_painting",
+        "global_contrastive",
+        "global_local",
+    ]
     assert [cell.subjects for cell in cells(paper) if (cell.arm, cell.fold) == ("scratch", 0)] == [
         1,
         2,
         4,
         8,
-        10,
     ]
     assert paper.sources["global_local"].after == "global_contrastive"
+    assert {s.options["hparams#features"][0] for s in paper.sources.values()} == {8}
     for name in ("leaderboard", "label_efficiency"):
         twin = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         assert twin == yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
